@@ -1,0 +1,1 @@
+"""Vision–language pre-training, measured, served and kept up to date."""

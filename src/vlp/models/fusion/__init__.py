@@ -1,0 +1,1 @@
+"""One way to join text and image a file."""

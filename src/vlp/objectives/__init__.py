@@ -1,0 +1,1 @@
+"""One pre-training loss a file."""
