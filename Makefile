@@ -1,0 +1,92 @@
+# Set-up included: every target makes .venv from requirements.lock first, once per change of the lock.
+# PYTHON chooses the interpreter (3.11–3.13):            make test PYTHON=python3.12
+# PRESET and ROOT run the stages on another data set:    make repro PRESET=noto-emoji ROOT=/path/to/noto-emoji
+
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+UV := $(BIN)/uv
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# `python` in a stage's command is the environment's own.
+export PATH := $(BIN):$(PATH)
+# Nothing phones home, and models come from files.
+export DVC_NO_ANALYTICS := 1
+export ITERATIVE_DO_NOT_TRACK := 1
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export BENTOML_DO_NOT_TRACK := True
+export HF_HUB_OFFLINE := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+# An interpreter's own variables would let foreign packages in.
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
+
+.PHONY: help
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+# uv comes from the lock itself, by pip, hash-checked; then uv installs the rest of the lock.
+$(INSTALLED): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || { \
+	    $(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12 …")'; \
+	    $(PYTHON) -m venv $(VENV); \
+	}
+	@test -x $(UV) || { \
+	    $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip; \
+	    awk '/^[^ ]/ {uv = /^uv==/} uv' requirements.lock > $(VENV)/uv.txt; \
+	    $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt; \
+	}
+	$(UV) pip sync --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --offline --editable .
+	@touch $@
+
+.PHONY: setup
+setup: $(INSTALLED) ## Make .venv from requirements.lock and install the project into it
+
+.PHONY: repro
+repro: $(INSTALLED) ## Run the pipeline: data → … → exported; with PRESET= [ROOT=] on other data, in runs/<preset>
+ifdef PRESET
+	@vlp run --preset '$(PRESET)' $(if $(ROOT),--root '$(ROOT)')
+else
+	@$(if $(ROOT),echo 'error: ROOT needs a PRESET: make repro PRESET=<name> ROOT=$(ROOT)' >&2; exit 2)
+	@dvc repro
+endif
+
+# The slow tests wait for stages that use both cores by themselves, so they share two workers with the rest.
+.PHONY: test
+test: $(INSTALLED) ## Run the whole test suite, offline
+	@pytest -q -n 2 --dist worksteal
+
+.PHONY: test-unit
+test-unit: $(INSTALLED) ## Run the fast tests only
+	@pytest -q -n 2 -m 'not slow and not gpu'
+
+.PHONY: check
+check: $(INSTALLED) ## Check format, lint, types, import direction and the house tests
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+	pytest -q -m house
+
+.PHONY: format
+format: $(INSTALLED) ## Format the code and sort its imports
+	ruff format .
+	ruff check --fix-only .
+
+# Universal: one lock for every platform and Python; no index address, no path of this machine.
+.PHONY: lock
+lock: $(INSTALLED) ## Compile pyproject.toml into requirements.lock (UPGRADE=1 takes newer versions)
+	$(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+	    --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade) \
+	    --output-file requirements.lock pyproject.toml
+
+.PHONY: clean
+clean: ## Remove .venv and what tools cache; data, models, metrics and DVC's cache stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist src/*.egg-info
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,41 @@
+"""What every test stands on: no network, no telemetry, one thread a process, a fresh seed for each test."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Before anything is imported, and for every process that a test starts.
+os.environ.update(
+    DVC_NO_ANALYTICS="1",
+    ITERATIVE_DO_NOT_TRACK="1",
+    DO_NOT_TRACK="1",
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    BENTOML_DO_NOT_TRACK="True",
+    HF_HUB_OFFLINE="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    TOKENIZERS_PARALLELISM="false",
+    OMP_NUM_THREADS="1",  # two workers share two cores
+)
+# tests/offline/sitecustomize.py closes the network in child processes too, as pytest-socket does in this one;
+# src stands first, so that a clone is tested with its own code whatever else is installed.
+_path = [str(ROOT / "tests" / "offline"), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+os.environ["PYTHONPATH"] = os.pathsep.join(part for part in _path if part)
+# `python`, `dvc`, … in a child are this environment's.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Each test starts from the same seeds, whatever ran before it."""
+    random.seed(0)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
