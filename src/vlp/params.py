@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from ruamel.yaml import YAML, YAMLError
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -42,6 +41,8 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 def read(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """The whole file as plain dictionaries, by the same YAML 1.2 rules as DVC's (``1e-3`` is a number)."""
+    from ruamel.yaml import YAML, YAMLError  # here, for serving has sections but no file, and no YAML installed
+
     try:
         loaded = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -62,7 +63,9 @@ def load(cls: type[AnySection], path: Path = PARAMS_FILE) -> AnySection:
     """
     whole = read(path)
     known = _graph_sections(path.with_name("dvc.yaml")) | set(cls.model_fields)
-    unknown = [f"{path}: {name}: no stage reads this section{_nearest(name, known)}" for name in whole if name not in known]
+    unknown = [
+        f"{path}: {name}: no stage reads this section{_nearest(name, known)}" for name in whole if name not in known
+    ]
     if unknown and len(known) > len(cls.model_fields):
         raise ParamsError("\n".join(unknown))
     return parse(cls, {name: whole[name] for name in cls.model_fields if name in whole}, str(path))
@@ -143,7 +146,7 @@ def _graph_sections(path: Path) -> set[str]:
     """The top-level sections that the stages of ``dvc.yaml`` read; empty where there is no such file."""
     if not path.exists():
         return set()
-    graph = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {}
+    graph = read(path)
     found: set[str] = set()
     for stage in (graph.get("stages") or {}).values():
         body = stage.get("do", stage)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from vlp.stages.base import run
+
+
+def fail_with(error: BaseException):
+    def main() -> None:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("params.yaml: seed: missing"), "error: params.yaml: seed: missing\n"),
+        (
+            FileNotFoundError(2, "No such file or directory", "pairs.csv"),
+            "error: [Errno 2] No such file or directory: 'pairs.csv'\n",
+        ),
+    ],
+)
+def test_a_mistake_of_the_user_is_one_line_and_status_1(error, line, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(fail_with(error))
+    assert stopped.value.code == 1
+    assert capsys.readouterr() == ("", line)
+
+
+@pytest.mark.parametrize("error", [KeyError("image"), AssertionError("unreachable"), ZeroDivisionError()])
+def test_a_defect_of_the_software_propagates(error):
+    with pytest.raises(type(error)):
+        run(fail_with(error))
+
+
+def test_a_main_that_succeeds_returns():
+    done = []
+    run(lambda: done.append(True))
+    assert done == [True]
+
+
+def test_logging_goes_to_standard_error_so_that_standard_output_stays_data():
+    code = "import logging; from vlp.stages.base import run; run(lambda: logging.getLogger('vlp.x').info('hello'))"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (child.stdout, child.stderr) == ("", "INFO vlp.x: hello\n")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was():
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
+    yield
+    root.setLevel(before[0])
+    root.handlers[:] = before[1]
