@@ -1,0 +1,68 @@
+"""Image–text contrastive learning (ITC).
+
+Images and texts are projected to one unit sphere, and each is to find its partners among all of the
+batch. Captions repeat, and a caption that is word for word another image's as well is that image's
+positive, too, not a false negative: the target is spread evenly over all that are right.
+
+Source: Radford et al. 2021, https://arxiv.org/abs/2103.00020; multi-positive targets as in supervised
+contrastive learning, Khosla et al. 2020, https://arxiv.org/abs/2004.11362
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from vlp.models.configuration import VLPConfig
+from vlp.objectives.base import Objective, ObjectiveParams, Step
+
+MAX_LOGIT_SCALE = math.log(100.0)  # CLIP's bound: above it the softmax is one-hot and training unstable
+
+
+class Params(ObjectiveParams):
+    """``pretrain.objectives.contrastive``."""
+
+    width: int = Field(gt=0, description="of the shared embedding space")
+    temperature: float = Field(gt=0, le=1, description="at the start; learned from there")
+
+
+class Head(Objective):
+    """Projections of both encoders' pooled features and a learned temperature."""
+
+    Params = Params
+    loss = "itc_loss"
+
+    def __init__(self, params: Params, config: VLPConfig, image_width: int, text_width: int, fused_width: int) -> None:
+        super().__init__()
+        self.image = nn.Linear(image_width, params.width, bias=False)
+        self.text = nn.Linear(text_width, params.width, bias=False)
+        self.logit_scale = nn.Parameter(torch.tensor(-math.log(params.temperature)))
+
+    def embed_image(self, pooled: Tensor) -> Tensor:
+        """Unit vectors [B, width] of pooled image features."""
+        return F.normalize(self.image(pooled).float(), dim=-1)
+
+    def embed_text(self, pooled: Tensor) -> Tensor:
+        """Unit vectors [N, width] of pooled text features."""
+        return F.normalize(self.text(pooled).float(), dim=-1)
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        scale = self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
+        logits_NB = scale * self.embed_text(step.text.pooled) @ self.embed_image(step.image.pooled).T
+        step.similarity = logits_NB.detach()
+        right_NB = step.same_caption.to(logits_NB.dtype)
+        # An image can come without a caption of its own only if none was drawn for it: leave it out.
+        has_text = right_NB.sum(0) > 0
+        text_loss = _spread_cross_entropy(logits_NB, right_NB)
+        image_loss = _spread_cross_entropy(logits_NB.T[has_text], right_NB.T[has_text])
+        return {"itc_loss": (text_loss + image_loss) / 2}
+
+
+def _spread_cross_entropy(logits: Tensor, right: Tensor) -> Tensor:
+    """Cross-entropy of each row against the even distribution over its right columns."""
+    target = right / right.sum(-1, keepdim=True)
+    return -(target * F.log_softmax(logits, dim=-1)).sum(-1).mean()

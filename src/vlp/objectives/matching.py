@@ -1,0 +1,103 @@
+"""Image–text matching (ITM): is this text true of this image?
+
+Negatives are minimal edits where the data has them. Where it has none, a batch supplies them: for each
+caption another image, and for each image another caption, drawn the more often the more alike the
+contrastive objective thinks they are (ALBEF's hard negatives). A caption that another image shares word
+for word is never that image's negative.
+
+A collapsed run answers every pair with the base rate; its loss is then the base rate's entropy, so that
+entropy is reported beside the loss.
+
+Source: Li et al. 2021 (ALBEF), https://arxiv.org/abs/2107.07651
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from vlp.data.loading import pad
+from vlp.models.configuration import VLPConfig
+from vlp.models.features import TextFeatures
+from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Step
+from vlp.records import Texts
+
+
+class Params(ObjectiveParams):
+    """``pretrain.objectives.matching``."""
+
+    in_batch_negatives: int = Field(
+        ge=0, le=2, description="per caption without a minimal edit: 1 another image, 2 another caption as well"
+    )
+
+
+class Head(Objective):
+    """One logit on the fused features."""
+
+    Params = Params
+    loss = "itm_loss"
+
+    def __init__(self, params: Params, config: VLPConfig, image_width: int, text_width: int, fused_width: int) -> None:
+        super().__init__()
+        self.in_batch_negatives = params.in_batch_negatives
+        self.logit = nn.Linear(fused_width, 1)
+
+    def texts(self, drawn: Drawn, rng: np.random.Generator) -> dict[str, Texts]:
+        """``negative``: the minimal edits, each on the image that its caption is true of."""
+        edits = [(ids, owner) for ids, owner in zip(drawn.negatives, drawn.owner, strict=True) if ids is not None]
+        if not edits:
+            return {}
+        return {"negative": pad([ids for ids, _ in edits], [owner for _, owner in edits], drawn.pad_id)}
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        model, positive = step.model, step.batch.texts["positive"]
+        fused = model.fuse(step.text, positive.attention_mask, step.image.index(positive.image_index))
+        logits = [self.logit(fused.pooled).squeeze(-1).float()]
+        if (negative := step.batch.texts.get("negative")) is not None:
+            text = model.encode_text(negative.input_ids, negative.attention_mask)
+            fused = model.fuse(text, negative.attention_mask, step.image.index(negative.image_index))
+            logits.append(self.logit(fused.pooled).squeeze(-1).float())
+        without_edit = ~step.batch.targets["has_negative"]
+        if self.in_batch_negatives and bool(without_edit.any()):
+            logits.append(self._in_batch(step, without_edit))
+        return _report(logits[0], torch.cat(logits[1:]) if len(logits) > 1 else logits[0].new_empty(0))
+
+    def _in_batch(self, step: Step, rows: Tensor) -> Tensor:
+        """Logits of mismatched pairs for those captions."""
+        model, positive = step.model, step.batch.texts["positive"]
+        allowed_NB = ~step.same_caption
+        similarity_NB = step.similarity if step.similarity is not None else torch.zeros_like(allowed_NB, dtype=torch.float)
+        usable = rows & allowed_NB.any(1)
+        weight_NB = similarity_NB.softmax(1).clamp_min(1e-4) * allowed_NB
+        text_index = usable.nonzero().squeeze(1)
+        if not len(text_index):
+            return positive.attention_mask.new_empty(0, dtype=torch.float)
+        image_index = torch.multinomial(weight_NB[text_index], 1).squeeze(1)
+        pairs = [(text_index, image_index)]
+        if self.in_batch_negatives > 1:
+            # The other direction: for each caption's own image, a caption that is not its own.
+            own = positive.image_index[text_index]
+            columns_BN = (similarity_NB.softmax(0).clamp_min(1e-4) * allowed_NB).T[own]
+            possible = columns_BN.sum(1) > 0
+            other = torch.multinomial(columns_BN[possible], 1).squeeze(1)
+            pairs.append((other, own[possible]))
+        texts = torch.cat([text for text, _ in pairs])
+        images = torch.cat([image for _, image in pairs])
+        text = TextFeatures(tokens=step.text.tokens[texts], pooled=step.text.pooled[texts])
+        fused = model.fuse(text, positive.attention_mask[texts], step.image.index(images))
+        return self.logit(fused.pooled).squeeze(-1).float()
+
+
+def _report(positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
+    logits = torch.cat([positive, negative])
+    labels = torch.cat([torch.ones_like(positive), torch.zeros_like(negative)])
+    rate = torch.tensor(len(positive) / len(logits), dtype=torch.float64)
+    entropy = -(torch.xlogy(rate, rate) + torch.xlogy(1 - rate, 1 - rate))
+    return {
+        "itm_loss": F.binary_cross_entropy_with_logits(logits, labels),
+        "itm_accuracy": ((logits > 0) == (labels > 0)).float().mean(),
+        "itm_base_rate_entropy": entropy.float(),
+    }

@@ -1,0 +1,136 @@
+"""The contract of a downstream task: one file holds its head, its loss, its decisions and its metrics.
+
+The life of a task, in order: built on a pre-trained backbone (``__init__``), trained (``collate``,
+``forward``), calibrated on the validation split (``calibrate``: thresholds and the like, never on test),
+saved and loaded, evaluated on the test split (``evaluate``), exported (``export_parts``). The loop, the
+stages, the bundle and the flows know a task only by these methods.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from vlp.data.loading import Examples, Prepared
+from vlp.models.modeling import VLPModel
+from vlp.params import Section
+from vlp.recipe import Recipe
+from vlp.records import Batch
+
+
+class TaskParams(Section):
+    """What every section under ``tasks:`` has."""
+
+    training: Recipe
+    evaluation_batch_size: int = Field(gt=0, default=256)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportPart:
+    """One graph of a task: a module in eval mode, and what goes in and out of it.
+
+    ``inputs`` maps each input's name to an example tensor, ``dynamic`` to its dynamic axes
+    ({axis: name}); ``outputs`` names the outputs in order.
+    """
+
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    dynamic: dict[str, dict[int, str]]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What evaluating a task yields.
+
+    ``metrics`` by the names of the metrics contract; ``plots`` file name → rows, for ``dvc plots``;
+    ``predictions`` one row an input, for reports that compare two models record by record.
+    """
+
+    metrics: dict[str, Any]
+    plots: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Task(nn.Module, ABC):
+    """A head on the backbone.
+
+    Args:
+        params: the task's section.
+        model: the backbone, trained further with the head.
+        prepared: the data's own numbers (special ids, labels, answers).
+    """
+
+    Params: ClassVar[type[TaskParams]]
+    name: ClassVar[str]
+
+    def __init__(self, params: TaskParams, model: VLPModel, prepared: Prepared) -> None:
+        super().__init__()
+        self.params = params
+        self.model = model
+        self.prepared = prepared
+        self.decision: dict[str, Any] = {}
+        """What ``calibrate`` chose on validation (thresholds …), saved with the weights."""
+
+    @abstractmethod
+    def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
+        """Take over what pre-training's heads (by objective name) already learned, where the shapes are the same."""
+
+    @abstractmethod
+    def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
+        """A training batch."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Named scalars; those that end in ``_loss`` are summed by the loop."""
+
+    @abstractmethod
+    def calibrate(self, validation: Examples, seed: int) -> None:
+        """Choose on the validation split whatever is chosen after training, into ``decision``."""
+
+    @abstractmethod
+    def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:
+        """Measure on the test split, intervals and baselines included."""
+
+    @abstractmethod
+    def export_parts(self) -> dict[str, ExportPart]:
+        """The graphs to export, by name."""
+
+    def head_state(self) -> dict[str, Tensor]:
+        """Everything trained that is not the backbone."""
+        return {k: v.contiguous() for k, v in self.state_dict().items() if not k.startswith("model.")}
+
+    def save(self, folder: Path) -> None:
+        """Write backbone, head and ``task.json``."""
+        self.model.save_pretrained(folder)
+        save_file(self.head_state(), folder / "head.safetensors")
+        about = {"task": self.name, "params": self.params.model_dump(mode="json"), "decision": self.decision}
+        (folder / "task.json").write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path, prepared: Prepared) -> Self:
+        """The task as ``save`` wrote it, in eval mode.
+
+        Raises:
+            ValueError: the folder holds another task, or weights of other names or shapes.
+        """
+        about = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+        if about["task"] != cls.name:
+            raise ValueError(f"{folder}: holds the task {about['task']!r}, not {cls.name!r}")
+        params = cls.Params.model_validate_json(json.dumps(about["params"]))
+        task = cls(params, VLPModel.from_pretrained(folder), prepared)
+        missing, unexpected = task.load_state_dict(load_file(folder / "head.safetensors"), strict=False)
+        wrong = [name for name in missing if not name.startswith("model.")] + list(unexpected)
+        if wrong:
+            raise ValueError(f"{folder}/head.safetensors: does not fit this head: {', '.join(wrong)}")
+        task.decision = about["decision"]
+        return task.eval()
