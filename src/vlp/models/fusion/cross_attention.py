@@ -1,0 +1,99 @@
+"""Text tokens that look at the image: self-attention, cross-attention to the grid, feed-forward, pre-norm.
+
+The cheapest of the blocks with a token grid: ten queries on 64 keys cost far less than 74 tokens in
+one stream. Sources: the multimodal encoder of ALBEF, Li et al. 2021, https://arxiv.org/abs/2107.07651;
+pre-norm: Xiong et al. 2020, https://arxiv.org/abs/2002.04745.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from vlp.models.attention import Attention, GridEmbedding, feed_forward, mask_bias
+from vlp.models.features import Fused, ImageFeatures, TextFeatures
+from vlp.params import Section
+
+
+class Params(Section):
+    """``model.fusion`` of params.yaml with ``name: cross_attention``."""
+
+    hidden: int = Field(ge=1, description="width D of the fused space")
+    layers: int = Field(ge=1, description="blocks")
+    heads: int = Field(ge=1, description="attention heads a block")
+    mlp_ratio: float = Field(gt=0, description="width inside a feed-forward block, in multiples of hidden")
+    self_attention: bool = Field(default=True, description="let text tokens see each other between looks at the image")
+    dropout: float = Field(ge=0, lt=1, description="of attention probabilities and block outputs")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden {self.hidden} is not a multiple of heads {self.heads}")
+        return self
+
+
+class Block(nn.Module):
+    """One pre-norm block; image tokens come normalised from ``GridEmbedding``."""
+
+    def __init__(self, params: Params) -> None:
+        super().__init__()
+        width = params.hidden
+        self.self_norm = nn.LayerNorm(width) if params.self_attention else None
+        self.self_attention = Attention(width, params.heads, params.dropout) if params.self_attention else None
+        self.cross_norm = nn.LayerNorm(width)
+        self.cross_attention = Attention(width, params.heads, params.dropout)
+        self.dropout = nn.Dropout(params.dropout)
+        self.feed_forward = feed_forward(width, params.mlp_ratio, params.dropout)
+
+    def forward(self, text: Tensor, bias: Tensor, image: Tensor) -> Tensor:
+        """[N, L, D], [N, 1, 1, L] and [N, P, D] → [N, L, D]."""
+        if self.self_attention is not None and self.self_norm is not None:
+            normed = self.self_norm(text)
+            text = text + self.dropout(self.self_attention(normed, normed, bias))
+        text = text + self.dropout(self.cross_attention(self.cross_norm(text), image))
+        return text + self.feed_forward(text)
+
+
+class Fusion(nn.Module):
+    """Text tokens fused with the image grid; ``pooled`` is the first one.
+
+    Args:
+        params: sizes.
+        image_width: Dv of the image tokens.
+        text_width: Dt of the text tokens.
+        grid: rows and columns of image tokens.
+    """
+
+    uses_pooler: ClassVar[bool] = False
+
+    def __init__(self, params: Params, *, image_width: int, text_width: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.width = params.hidden
+        self.image_embedding = GridEmbedding(image_width, params.hidden, grid)
+        self.text_projection = nn.Identity() if text_width == self.width else nn.Linear(text_width, self.width)
+        self.blocks = nn.ModuleList(Block(params) for _ in range(params.layers))
+        self.norm = nn.LayerNorm(self.width)
+
+    def embed_image(self, image: ImageFeatures) -> ImageFeatures:
+        """What can be done once an image, however many texts it has: [B, P, Dv] → [B, P, D]."""
+        return ImageFeatures(tokens=self.image_embedding(image.tokens), pooled=image.pooled)
+
+    def forward(self, text: TextFeatures, attention_mask: Tensor, image: ImageFeatures) -> Fused:
+        """Fuse.
+
+        Args:
+            text: tokens [N, L, Dt].
+            attention_mask: int64 [N, L].
+            image: tokens [N, P, D], embedded, one row a text.
+
+        Returns:
+            ``tokens`` [N, L, D] and ``pooled`` [N, D].
+        """
+        tokens = self.text_projection(text.tokens)
+        bias = mask_bias(attention_mask, tokens.dtype)
+        for block in self.blocks:
+            tokens = block(tokens, bias, image.tokens)
+        tokens = self.norm(tokens)
+        return Fused(tokens=tokens, pooled=tokens[:, 0])

@@ -1,0 +1,84 @@
+"""Published weights from local files, loaded whole or not at all.
+
+A tensor that is missing, unknown or of another shape is an error that names it: nothing is left at
+its random start and nothing is ignored that the caller did not name.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SHOWN = 8
+
+
+class WeightsError(ValueError):
+    """A weights file cannot be read, or does not fit the model tensor by tensor."""
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a state_dict by its file's ending: ``.safetensors``, or ``.pth``, ``.pt``, ``.bin`` with tensors only.
+
+    Raises:
+        WeightsError: no such file, another ending, a damaged file, or anything in it but named tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if path.suffix not in {".pth", ".pt", ".bin"}:
+            raise WeightsError(f"{path}: unknown kind of weights file; use .safetensors, .pth, .pt or .bin")
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise WeightsError(f"{path}: not a readable weights file ({' '.join(str(error).split())[:200]})") from None
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+        raise WeightsError(f"{path}: expected a state_dict, tensors by name, and nothing else")
+    return dict(loaded)
+
+
+def load_exactly(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Copy ``tensors`` into ``module``, each to its name.
+
+    Args:
+        module: what is filled, parameters and persistent buffers alike.
+        tensors: by the names of ``module.state_dict()``, no more and no fewer.
+        source: the file or folder they come from; opens the error.
+
+    Raises:
+        WeightsError: the names or shapes differ; nothing has been copied then.
+    """
+    own = module.state_dict()
+    check_exact(
+        source,
+        missing=[name for name in own if name not in tensors],
+        unexpected=[name for name in tensors if name not in own],
+        misshapen=[
+            f"{name} {tuple(tensor.shape)} for {tuple(own[name].shape)}"
+            for name, tensor in tensors.items()
+            if name in own and tensor.shape != own[name].shape
+        ],
+    )
+    module.load_state_dict(dict(tensors), strict=True)
+
+
+def check_exact(source: str, *, missing: Iterable[str], unexpected: Iterable[str], misshapen: Iterable[str]) -> None:
+    """Raise ``WeightsError`` if any of the three lists names a tensor."""
+    lists = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+    faults = [f"{len(names)} {what}: {_some(names)}" for what, found in lists.items() if (names := sorted(found))]
+    if faults:
+        raise WeightsError(f"{source}: the weights do not fit the model; {'; '.join(faults)}")
+
+
+def _some(names: list[str]) -> str:
+    more = f", … and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
