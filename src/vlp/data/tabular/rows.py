@@ -1,0 +1,195 @@
+"""Rows of a table that a user wrote by hand or by program: CSV, TSV, JSON lines or Parquet, one at a time.
+
+A row that cannot be read is a ``Row`` with a ``problem``, so that it can be counted; a table that cannot
+be read at all is a ``TableError``. Memory holds one row (of Parquet: one batch of rows).
+
+Sources: RFC 4180 (CSV), https://jsonlines.org, https://parquet.apache.org.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import itertools
+import json
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+EXTENSIONS = (*DELIMITERS, ".jsonl", ".parquet")
+
+# A quoted field may run over lines, a forgotten quote over the whole file: past this many it is forgotten.
+LINES_PER_FIELD = 200
+BATCH_ROWS = 1024
+
+# UTF-32 before UTF-16: the mark of the one begins with the mark of the other.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+class TableError(ValueError):
+    """A table is missing, of an unknown kind, not in its encoding, or without a usable header."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One row: its cells by column, or why there are none."""
+
+    line: int
+    """The line that it starts on, from 1; in Parquet the row's number, from 1."""
+    cells: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+def rows(path: Path, encoding: str = "utf-8", delimiter: str | None = None) -> Iterator[Row]:
+    """The rows of ``path`` in order; blank lines are no rows.
+
+    Args:
+        path: its extension, in any case, is one of ``EXTENSIONS``.
+        encoding: of a text file without a byte order mark; a mark says it better.
+        delimiter: one character between the fields of CSV and TSV; None: what the extension says.
+
+    Raises:
+        TableError: no such file, an unknown extension, a header that is missing or names a column twice,
+            bytes that are not in the encoding throughout, or a damaged Parquet file.
+    """
+    extension = path.suffix.lower()
+    if extension not in EXTENSIONS:
+        raise TableError(f"{path}: unknown kind of table {path.suffix!r}; valid extensions: {', '.join(EXTENSIONS)}")
+    if not path.is_file():
+        raise TableError(f"{path}: no such file")
+    if extension == ".parquet":
+        return _parquet(path)
+    if extension == ".jsonl":
+        return _json_lines(path, encoding)
+    return _separated(path, encoding, delimiter or DELIMITERS[extension])
+
+
+@contextmanager
+def _lines(path: Path, encoding: str) -> Iterator[Iterator[tuple[int, str]]]:
+    """Numbered lines, ends kept. Bytes that are not in the encoding stay as lone surrogates: ``_undecodable``."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
+    if marked is None and b"\0" in head and not encoding.lower().startswith(("utf-16", "utf_16", "utf-32", "utf_32")):
+        raise TableError(f"{path}: looks like UTF-16 without a byte order mark; set encoding: utf-16-le")
+    try:
+        with path.open(encoding=marked or encoding, errors="surrogateescape", newline="") as file:
+            yield enumerate(file, start=1)
+    except UnicodeDecodeError as error:
+        raise TableError(f"{path}: not valid {error.encoding} ({error.reason}); save it as UTF-8") from None
+
+
+def _undecodable(text: str) -> bool:
+    return not text.isascii() and any("\udc80" <= letter <= "\udcff" for letter in text)
+
+
+def _json_lines(path: Path, encoding: str) -> Iterator[Row]:
+    with _lines(path, encoding) as lines:
+        for number, line in lines:
+            if not line.strip():
+                continue
+            if _undecodable(line):
+                yield Row(line=number, problem=f"not valid {encoding}; set encoding")
+                continue
+            try:
+                cells = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield Row(line=number, problem=f"not valid JSON ({error})")
+                continue
+            if isinstance(cells, dict):
+                yield Row(line=number, cells=cells)
+            else:
+                yield Row(line=number, problem=f"expected a JSON object, found {type(cells).__name__}")
+
+
+def _separated(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
+    with _lines(path, encoding) as lines:
+        records = _csv_records(lines, delimiter)
+        columns = _header(path, next(records, (1, [], "")), delimiter)
+        for number, fields, problem in records:
+            if not problem and len(fields) != len(columns):
+                problem = f"{len(fields)} fields, the header names {len(columns)}"
+            if not problem and _undecodable("".join(fields)):
+                problem = f"not valid {encoding}; set encoding"
+            if problem:
+                yield Row(line=number, problem=problem)
+            else:
+                yield Row(line=number, cells=dict(zip(columns, fields, strict=True)))
+
+
+def _header(path: Path, record: tuple[int, list[str], str], delimiter: str) -> list[str]:
+    number, fields, problem = record
+    columns = [name.strip() for name in fields]
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if problem or not columns:
+        raise TableError(f"{path}:{number}: no header line{f' ({problem})' if problem else ''}")
+    if twice:
+        raise TableError(f"{path}:{number}: the header names {', '.join(map(repr, twice))} more than once")
+    if len(columns) == 1 and (other := next((mark for mark in ",;\t|" if mark in columns[0]), None)):
+        raise TableError(
+            f"{path}:{number}: one column {columns[0]!r}; the delimiter is {delimiter!r}, set delimiter: {other!r}"
+        )
+    return columns
+
+
+def _csv_records(lines: Iterator[tuple[int, str]], delimiter: str) -> Iterator[tuple[int, list[str], str]]:
+    """(line, fields, problem) a record; after a broken one reading goes on with the very next line.
+
+    ``csv.reader`` over the whole file would let one forgotten quote swallow all that follows.
+    """
+    ahead: deque[tuple[int, str]] = deque()  # lines looked at, not yet part of a record
+    while (first := ahead.popleft() if ahead else next(lines, None)) is not None:
+        number, text = first
+        if not text.strip("\r\n"):
+            continue
+        fields, problem = _fields(text, delimiter)
+        taken = 0
+        while problem == _OPEN and taken < LINES_PER_FIELD:
+            if taken == len(ahead):
+                ahead.extend(itertools.islice(lines, 1))
+            if taken == len(ahead):
+                break
+            text += ahead[taken][1]
+            taken += 1
+            fields, problem = _fields(text, delimiter)
+        if not problem:
+            for _ in range(taken):
+                ahead.popleft()
+        yield number, fields, problem
+
+
+_OPEN = "a quoted field is not closed"
+
+
+def _fields(text: str, delimiter: str) -> tuple[list[str], str]:
+    """The fields of one record, or what is wrong with it."""
+    try:
+        (fields,) = csv.reader([text], delimiter=delimiter, strict=True)
+    except csv.Error as error:
+        return [], _OPEN if "unexpected end of data" in str(error) else str(error)
+    return fields, ""
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                for cells in batch.to_pylist():
+                    number += 1
+                    yield Row(line=number, cells=cells)
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"{path}: not a readable Parquet file after row {number} ({error})") from None
