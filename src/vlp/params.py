@@ -41,7 +41,9 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 def read(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """The whole file as plain dictionaries, by the same YAML 1.2 rules as DVC's (``1e-3`` is a number)."""
-    from ruamel.yaml import YAML, YAMLError  # here, for serving has sections but no file, and no YAML installed
+    # Here, not above: serving has sections but no file, and no YAML library installed.
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         loaded = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
