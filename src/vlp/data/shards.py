@@ -50,9 +50,7 @@ EXAMPLES = pa.schema(
         pa.field("image", pa.binary(), nullable=False),  # uint8 [S, S, 3], row-major
         pa.field(
             "captions",
-            pa.list_(
-                pa.struct({"text": _text, "ids": _ids, "negative": _text, "negative_ids": _ids, "kind": _text})
-            ),
+            pa.list_(pa.struct({"text": _text, "ids": _ids, "negative": _text, "negative_ids": _ids, "kind": _text})),
         ),
         pa.field("labels", pa.list_(_text)),
         pa.field("questions", pa.list_(pa.struct({"text": _text, "ids": _ids, "answer": _text, "type": _text}))),

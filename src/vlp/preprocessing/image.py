@@ -27,7 +27,7 @@ from io import BytesIO
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 from pydantic import Field
 
 from vlp.params import Section
@@ -146,9 +146,7 @@ def prepare(data: bytes, params: ImageParams) -> Prepared:
             shown = shown[::-1] if turn >= 5 else shown
         rgb = _to_rgb(image, params.background, notes)
         pixels = np.array(_fit(rgb, params, Image.Resampling.BICUBIC, params.background))
-    return Prepared(
-        pixels=pixels, notes=tuple(sorted(notes)), format=kind, mode=mode, width=shown[0], height=shown[1]
-    )
+    return Prepared(pixels=pixels, notes=tuple(sorted(notes)), format=kind, mode=mode, width=shown[0], height=shown[1])
 
 
 def prepare_mask(png: bytes, params: ImageParams, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -197,12 +195,12 @@ def _opened(data: bytes, params: ImageParams, formats: tuple[str, ...]) -> Itera
     except ImageError:
         raise
     except _DECODE_FAULTS as error:
-        if isinstance(error, Image.UnidentifiedImageError) and not known:
+        if isinstance(error, UnidentifiedImageError) and not known:
             raise ImageError("not_an_image", f"none of {', '.join(formats)}") from None
         text = " ".join(str(error).split()) or type(error).__name__
         if "truncated" in text.lower() or _ends_early(data):
             raise ImageError("truncated", "the file ends before the picture does") from None
-        if isinstance(error, Image.UnidentifiedImageError):
+        if isinstance(error, UnidentifiedImageError):
             text = "the header cannot be read"
         raise ImageError("corrupt", text) from None
 

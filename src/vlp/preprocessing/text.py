@@ -1,0 +1,260 @@
+"""From collected text to token ids: cleaning, judging, tokenising; the one way, for training and serving alike.
+
+``clean`` repairs only what loses no meaning (Unicode form, invisible characters, white space). What cannot be
+repaired is named by ``problem``. Case is left to the tokenizer, which carries its own normalisation.
+
+Sources: Unicode normalisation, https://unicode.org/reports/tr15/; WordPiece as in BERT (Devlin et al. 2019,
+https://arxiv.org/abs/1810.04805).
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from vlp.params import Section
+from vlp.preprocessing import wordpiece
+
+PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""BERT's special tokens; a trained tokenizer gives them the ids 0 to 4."""
+
+Script = Literal["latin", "greek", "cyrillic", "han", "kana", "hangul", "arabic", "hebrew", "devanagari", "thai"]
+
+# The first word of a character's Unicode name is its script, but for these.
+_SCRIPT_NAMES = {"cjk": "han", "hiragana": "kana", "katakana": "kana", "katakana-hiragana": "kana"}
+_JOINERS = "\u200c\u200d"  # they change letters in Persian and Indic scripts
+_LETTERS_A_WORD = 40  # longer on average is no prose: a text without spaces is too long too
+_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9-]*(?:\s[^<>]*)?/?>|<!--|<!DOCTYPE", re.IGNORECASE)
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|([A-Za-z][A-Za-z0-9]{1,30}));")
+_HIGH_RUN = re.compile(r"[^\x00-\x7f]{2,}")
+_MISREAD_AS = ("cp1252", "latin-1", "cp1251")
+
+
+class TokenizerError(ValueError):
+    """A tokenizer cannot be trained, read or used."""
+
+
+class TextParams(Section):
+    """What a text may be and how it becomes tokens; the bundle carries it to the service."""
+
+    max_words: int = Field(gt=0, description="words of a text; a longer one is a problem")
+    max_tokens: int = Field(ge=4, le=512, description="L: most token ids of a text, [CLS] and [SEP] included")
+    vocabulary: int = Field(ge=32, description="most entries of a trained vocabulary")
+    min_frequency: int = Field(2, ge=1, description="times a word piece must occur to be learnt")
+    lower_case: bool = Field(True, description="a trained tokenizer folds case")
+    scripts: tuple[Script, ...] = Field((), description="scripts a text may be in; none listed: any")
+    tokenizer: str | None = Field(None, description="tokenizer.json, or a folder with vocab.txt, instead of training")
+
+
+def clean(text: str) -> str:
+    """``text`` in NFKC, without control and invisible characters, its white space single and trimmed."""
+    if text.isascii() and text.isprintable():  # most are: nothing to normalise
+        return " ".join(text.split())
+    # Invisible characters go first: they can stand between letters that normalisation joins.
+    kept = "".join(" " if char.isspace() else char for char in text if _visible(char))
+    return " ".join(unicodedata.normalize("NFKC", kept).split())
+
+
+def words(text: str) -> int:
+    """Words of a cleaned text; each character of a script that writes no spaces counts as one."""
+    if text.isascii():
+        return len(text.split())
+    unspaced = sum(_script_of(char) in ("han", "kana", "thai") for char in text)
+    spaced = "".join(" " if _script_of(char) in ("han", "kana", "thai") else char for char in text)
+    return unspaced + len(spaced.split())
+
+
+def script(text: str) -> str:
+    """The script of most letters of ``text``: ``latin``, ``han``, …; empty without letters."""
+    if text.isascii():
+        return "latin" if any(map(str.isalpha, text)) else ""
+    found = Counter(name for char in text if (name := _script_of(char)))
+    return max(found, key=lambda name: (found[name], name)) if found else ""
+
+
+def problem(text: str, params: TextParams) -> str:
+    """What makes a collected text unusable.
+
+    Args:
+        text: as collected, not cleaned.
+        params: limits.
+
+    Returns:
+        ``reason: detail``, or empty. The reasons: ``lone_surrogate``, ``mojibake``, ``control_characters``,
+        ``html``, ``empty``, ``too_long``, ``script``.
+    """
+    for judge in (_broken, _markup):
+        if found := judge(text):
+            return found
+    cleaned = clean(text)
+    if not any(map(str.isalnum, cleaned)):
+        return "empty: no letter and no digit"
+    if (count := words(cleaned)) > params.max_words or len(cleaned) > _LETTERS_A_WORD * params.max_words:
+        return f"too_long: {count} words, {len(cleaned)} characters, allowed {params.max_words} words"
+    if params.scripts and (found := script(cleaned)) and found not in params.scripts:
+        return f"script: {found}, allowed {', '.join(params.scripts)}"
+    return ""
+
+
+def train_tokenizer(texts: Iterable[str], params: TextParams) -> Tokenizer:
+    """Train a BERT-style WordPiece tokenizer; equal texts in any order give equal bytes.
+
+    Args:
+        texts: cleaned texts of the train split.
+        params: vocabulary size, least frequency, case.
+
+    Raises:
+        TokenizerError: the texts hold no word, or the vocabulary is too small for their characters.
+    """
+    tokenizer = _wordpiece({token: index for index, token in enumerate(SPECIAL_TOKENS)}, params.lower_case)
+    counts: Counter[str] = Counter()
+    for text, count in Counter(texts).items():
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)):
+            counts[word] += count
+    if not counts:
+        raise TokenizerError("text: no word to train a tokenizer on; does the train split have captions or questions?")
+    room = params.vocabulary - len(SPECIAL_TOKENS)
+    try:
+        pieces = wordpiece.train(counts, room, params.min_frequency)
+    except ValueError as error:
+        raise TokenizerError(f"text.vocabulary: {params.vocabulary}: {error}") from None
+    return _wordpiece({token: index for index, token in enumerate([*SPECIAL_TOKENS, *pieces])}, params.lower_case)
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Read a ``tokenizer.json``, a BERT ``vocab.txt``, or a folder that holds either.
+
+    A folder's ``tokenizer_config.json`` decides whether a ``vocab.txt`` folds case; without one it does.
+
+    Raises:
+        TokenizerError: there is none, it cannot be read, or it lacks one of ``SPECIAL_TOKENS``.
+    """
+    path = Path(path)
+    file = next((path / name for name in ("tokenizer.json", "vocab.txt") if (path / name).is_file()), path)
+    if not file.is_file():
+        raise TokenizerError(f"{path}: no tokenizer.json and no vocab.txt")
+    try:
+        tokenizer = _from_vocabulary(file) if file.suffix == ".txt" else _from_json(file)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise TokenizerError(f"{file}: not a readable tokenizer ({error})") from None
+    missing = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
+    if missing:
+        raise TokenizerError(f"{file}: the vocabulary lacks {', '.join(missing)}")
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
+    """Ids of the special tokens: ``pad``, ``unk``, ``cls``, ``sep``, ``mask``."""
+    return {token.strip("[]").lower(): _id(tokenizer, token) for token in SPECIAL_TOKENS}
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str], params: TextParams) -> list[list[int]]:
+    """Token ids of each text, [CLS] first and [SEP] last, at most ``params.max_tokens`` of them, not padded."""
+    last, limit = _id(tokenizer, SEP), params.max_tokens
+    encoded = (encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts)))
+    return [ids if len(ids) <= limit else [*ids[: limit - 1], last] for ids in encoded]
+
+
+def _id(tokenizer: Tokenizer, token: str) -> int:
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise TokenizerError(f"the tokenizer's vocabulary lacks {token}")
+    return found
+
+
+def _broken(text: str) -> str:
+    """Text that is not the text that was meant: lost or misread bytes, control characters."""
+    if text.isprintable() and text.isascii():
+        return ""
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        return "lone_surrogate: half of a character"
+    if misread := _misread(text):
+        return f"mojibake: {misread}"
+    for char in text:
+        if (unicodedata.category(char) == "Cc" and char not in "\t\n\r\x85") or char in "\u202d\u202e":
+            return f"control_characters: U+{ord(char):04X}"
+    return ""
+
+
+def _misread(text: str) -> str:
+    """The first trace of text decoded by the wrong code page, described; empty if there is none."""
+    if "\ufffd" in text or "锟斤拷" in text:
+        return "a character that was lost in decoding"
+    for run in _HIGH_RUN.findall(text):
+        for codec in _MISREAD_AS:
+            try:
+                meant = run.encode(codec).decode("utf-8")
+            except UnicodeError:
+                continue
+            # Two characters can stand side by side by chance; only the leads of Latin letters are then taken.
+            if len(run) > 2 or (codec != "cp1251" and "Â" <= run[0] <= "Å"):
+                return f"{run!r} is {meant!r} read as {codec}"
+    return ""
+
+
+def _markup(text: str) -> str:
+    if tag := _TAG.search(text):
+        return f"html: {tag[0][:40]}"
+    for entity in _ENTITY.finditer(text):
+        if entity[1] is None or entity[1] + ";" in html.entities.html5:
+            return f"html: {entity[0]}"
+    return ""
+
+
+def _visible(char: str) -> bool:
+    return char in _JOINERS or char.isspace() or unicodedata.category(char) not in ("Cc", "Cf", "Cs")
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _script_of(char: str) -> str:
+    if not char.isalpha():
+        return ""
+    name = unicodedata.name(char, "").split(" ")[0].lower()
+    return _SCRIPT_NAMES.get(name, name)
+
+
+def _wordpiece(vocabulary: dict[str, int], lower_case: bool, strip_accents: bool = False) -> Tokenizer:
+    """BERT's tokenizer over ``vocabulary``. Accents stay unless asked for: they tell words apart."""
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=UNK, max_input_chars_per_word=100))
+    tokenizer.add_special_tokens([token for token in SPECIAL_TOKENS if token in vocabulary])
+    tokenizer.encode_special_tokens = True  # "[SEP]" inside a collected text is five characters, not a separator
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lower_case, strip_accents=strip_accents)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    if SEP in vocabulary and CLS in vocabulary:
+        tokenizer.post_processor = processors.BertProcessing((SEP, vocabulary[SEP]), (CLS, vocabulary[CLS]))
+    return tokenizer
+
+
+def _from_vocabulary(file: Path) -> Tokenizer:
+    tokens = file.read_text(encoding="utf-8").splitlines()
+    config = file.with_name("tokenizer_config.json")
+    settings = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    fold = bool(settings.get("do_lower_case", True))
+    strip = settings.get("strip_accents")
+    return _wordpiece(
+        {token: index for index, token in enumerate(tokens)}, fold, strip_accents=fold if strip is None else bool(strip)
+    )
+
+
+def _from_json(file: Path) -> Tokenizer:
+    content = file.read_text(encoding="utf-8")
+    try:
+        return Tokenizer.from_str(content)
+    except Exception as error:  # the library raises nothing narrower
+        if type(error) is not Exception:
+            raise
+        raise TokenizerError(f"{file}: not a tokenizer.json ({error})") from None
