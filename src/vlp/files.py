@@ -5,11 +5,12 @@ A stage killed at any moment leaves at most a hidden ``.<name>.partial``, which 
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,12 @@ def write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) ->
             file.write(json.dumps(_plain(row), sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
             count += 1
     return count
+
+
+def write_csv(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``rows`` under the columns of all of them, atomically; floats are rounded to six decimals."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with atomic(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_plain(row) for row in rows)

@@ -29,8 +29,9 @@ from vlp.evaluation.slices import by_slice
 from vlp.models.features import ImageFeatures
 from vlp.models.modeling import VLPModel
 from vlp.records import Batch
+from vlp.tasks import base
 from vlp.tasks._negatives import nearest_others, random_others
-from vlp.tasks.base import Evaluation, ExportPart, Task, TaskParams
+from vlp.tasks.base import Evaluation, ExportPart, TaskParams
 
 
 class Params(TaskParams):
@@ -56,7 +57,7 @@ class Pairs:
     edited: np.ndarray
 
 
-class Matching(Task):
+class Task(base.Task):
     """One logit."""
 
     Params = Params
@@ -85,7 +86,8 @@ class Matching(Task):
                 true.append(ids)
                 false.append(edits[chosen])
                 owner.append(place)
-        false = _filled(false, random_others(true, [str(place) for place in owner], rng))
+        if any(ids is None for ids in false):
+            false = _filled(false, random_others(true, [str(place) for place in owner], rng))
         pairs = [(ids, place, 1.0) for ids, place in zip(true, owner, strict=True)]
         pairs += [(ids, place, 0.0) for ids, place in zip(false, owner, strict=True) if ids is not None]
         texts = pad([ids for ids, _, _ in pairs], [place for _, place, _ in pairs], self.prepared.pad_id)
@@ -263,7 +265,7 @@ class _Image(nn.Module):
 
 
 class _Score(nn.Module):
-    def __init__(self, task: Matching) -> None:
+    def __init__(self, task: Task) -> None:
         super().__init__()
         self.task = task
 
@@ -274,6 +276,3 @@ class _Score(nn.Module):
 
 def _filled(edits: Sequence[TokenIds | None], others: Sequence[TokenIds | None]) -> list[TokenIds | None]:
     return [other if edit is None else edit for edit, other in zip(edits, others, strict=True)]
-
-
-TASK = Matching

@@ -43,6 +43,12 @@ class History:
         return self.examples / self.seconds if self.seconds else 0.0
 
 
+def seed_everything(seed: int) -> None:
+    """Seed torch, and hold it to algorithms that give the same bits each time."""
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)
+
+
 def precision(wanted: Literal["auto", "fp32", "bf16"]) -> Literal["no", "bf16"]:
     """What accelerate is to be told: ``auto`` takes bf16 where the processor multiplies it in hardware."""
     if wanted == "auto":
@@ -100,7 +106,6 @@ def fit(
         TrainingError: a loss is not finite, or a parameter gets no gradient at the first step.
     """
     accelerator = Accelerator(mixed_precision=precision(recipe.precision))
-    torch.use_deterministic_algorithms(True)
     module.to(accelerator.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(
         parameter_groups(module, recipe.weight_decay), lr=recipe.learning_rate, betas=recipe.betas, fused=True

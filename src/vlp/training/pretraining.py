@@ -129,7 +129,6 @@ class Pretraining(nn.Module):
             save_file(objective.state_dict(), folder / "objectives" / f"{name}.safetensors")
 
 
-def load_objective(folder: Path, name: str) -> dict[str, Tensor]:
-    """The trained head of one objective, or nothing if pre-training did not have it."""
-    path = folder / "objectives" / f"{name}.safetensors"
-    return load_file(path) if path.exists() else {}
+def load_objectives(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """The trained heads that ``Pretraining.save`` wrote, by objective."""
+    return {path.stem: load_file(path) for path in sorted((folder / "objectives").glob("*.safetensors"))}

@@ -1,0 +1,50 @@
+"""``finetune@task``: one task, trained from the pre-trained backbone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from vlp import params as parameters
+from vlp import plugins
+from vlp.data.loading import Plans, Prepared, loader
+from vlp.files import atomic, write_csv, write_json
+from vlp.models.modeling import VLPModel
+from vlp.params import Section
+from vlp.stages.base import run
+from vlp.training.loop import fit, seed_everything
+from vlp.training.pretraining import load_objectives
+
+PREPARED = Path("data/prepared")
+PRETRAINED = Path("models/pretrained")
+
+
+class Params(Section):
+    """The sections this stage reads, besides ``tasks.<name>``."""
+
+    seed: int
+
+
+def main() -> None:
+    """Train the task named on the command line, calibrate it on validation, write it."""
+    name = sys.argv[1]
+    params = parameters.load(Params)
+    Task = plugins.find("vlp.tasks", name).Task  # noqa: N806 - a class
+    section = parameters.load_section(f"tasks.{name}", Task.Params)
+    recipe = section.training
+    prepared = Prepared(PREPARED)
+    seed_everything(params.seed)
+    task = Task(section, VLPModel.from_pretrained(PRETRAINED), prepared)
+    task.warm_start(load_objectives(PRETRAINED))
+    train = prepared.split("train")
+    plans = Plans(len(train), recipe.batch_size, recipe.steps, params.seed)
+    history = fit(task, loader(train, task.collate, plans, seed=params.seed, workers=recipe.workers), recipe)
+    task.calibrate(prepared.split("validation"), params.seed)
+    with atomic(Path("models") / name, folder=True) as folder:
+        task.save(folder)
+    write_csv(f"reports/plots/{name}/training.csv", history.rows)
+    write_json(f"metrics/timing/{name}.json", {"examples_per_second": history.examples_per_second})
+
+
+if __name__ == "__main__":
+    run(main)
