@@ -155,13 +155,15 @@ class Texts:
 
     ``input_ids`` int64 [N, L]; ``attention_mask`` int64 [N, L], 1 on tokens; ``image_index`` int64
     [N], the row of ``Batch.images`` that each text belongs to (many texts may share an image, which
-    is then encoded once); ``targets``, where the objective has any: int64 [N, L] token ids with −100
+    is then encoded once); ``per_image``: how many consecutive texts every image has, 0 where that
+    differs from image to image; ``targets``, where the objective has any: int64 [N, L] token ids with −100
     on positions that do not count, or float32 [N] in {0, 1}.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     image_index: Tensor
+    per_image: int = 0
     targets: Tensor | None = None
 
 

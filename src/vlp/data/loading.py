@@ -240,6 +240,16 @@ def loader(
     )
 
 
+def draw(count: int, wanted: int, rng: np.random.Generator) -> list[int]:
+    """``wanted`` of ``count`` places at random, none twice before all have come once.
+
+    Every image of a batch then has the same number of texts, which the model makes use of.
+    """
+    rounds = -(-wanted // count) if count else 0
+    places = np.concatenate([rng.permutation(count) for _ in range(rounds)] or [np.empty(0, np.int64)])
+    return [int(place) for place in places[:wanted]]
+
+
 def pad(texts: Sequence[TokenIds], image_index: Sequence[int], pad_id: int) -> Texts:
     """Pad N texts to the longest of them.
 
@@ -258,7 +268,14 @@ def pad(texts: Sequence[TokenIds], image_index: Sequence[int], pad_id: int) -> T
         input_ids=torch.from_numpy(ids_NL),
         attention_mask=torch.from_numpy(mask_NL.astype(np.int64)),
         image_index=torch.tensor(list(image_index), dtype=torch.int64),
+        per_image=_per_image(image_index),
     )
+
+
+def _per_image(image_index: Sequence[int]) -> int:
+    images = max(image_index, default=-1) + 1
+    each = len(image_index) // images if images else 0
+    return each if list(image_index) == [row for row in range(images) for _ in range(each)] else 0
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -272,6 +289,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
             input_ids=move(text.input_ids),
             attention_mask=move(text.attention_mask),
             image_index=move(text.image_index),
+            per_image=text.per_image,
             targets=None if text.targets is None else move(text.targets),
         )
         for name, text in batch.texts.items()

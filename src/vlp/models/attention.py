@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head attention as matrix products and a softmax.
+    """Multi-head attention as matrix products and a softmax, over keys and values made elsewhere.
 
     Written out because the fused kernel's backward pass is slow in bf16 on a CPU at these lengths.
-    A forward hook on ``probabilities`` sees the attention map [N, heads, Lq, Lk].
+    A forward hook on ``probabilities`` sees the attention map.
 
     Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762.
 
@@ -25,31 +25,53 @@ class Attention(nn.Module):
         self.heads = heads
         self.scale = (width // heads) ** -0.5
         self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, width)
         self.probabilities = nn.Dropout(dropout)
 
-    def forward(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Tensor:
+    def forward(self, queries: Tensor, keys_values: Tensor, bias: Tensor | None = None) -> Tensor:
         """Attend.
 
         Args:
             queries: [N, Lq, D].
-            keys: [N, Lk, D], keys and values alike.
-            bias: added to the scores, [N, 1, 1, Lk]: 0 where a key counts, very negative elsewhere.
+            keys_values: [B, Lk, 2 D], keys beside values. Where B < N, each row serves N / B
+                consecutive rows of queries, which are then one long row: what many texts ask of one
+                image is one matrix product, and nothing of the image is copied.
+            bias: added to the scores, [N, 1, 1, Lk]: 0 where a key counts, very negative elsewhere;
+                only where B = N.
 
         Returns:
             [N, Lq, D].
         """
-        query = self._split(self.query(queries) * self.scale)
-        key, value = map(self._split, self.key_value(keys).chunk(2, dim=-1))
+        folded = queries.reshape(keys_values.shape[0], -1, queries.shape[2])
+        query = self._split(self.query(folded) * self.scale)
+        key, value = map(self._split, keys_values.chunk(2, dim=-1))
         scores = query @ key.transpose(2, 3)
         if bias is not None:
             scores = scores + bias.to(scores.dtype)
         mixed = self.probabilities(scores.softmax(dim=-1)) @ value
-        return self.output(mixed.transpose(1, 2).flatten(2))
+        return self.output(mixed.transpose(1, 2).flatten(2)).reshape(queries.shape)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+class SelfAttention(nn.Module):
+    """``Attention`` of a sequence to itself.
+
+    Args:
+        width: of the sequence.
+        heads: a divisor of ``width``.
+        dropout: as in ``Attention``.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.key_value = nn.Linear(width, 2 * width)
+        self.attention = Attention(width, heads, dropout)
+
+    def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
+        """[N, L, D] and its bias [N, 1, 1, L] → [N, L, D]."""
+        return self.attention(tokens, self.key_value(tokens), bias)
 
 
 def feed_forward(width: int, ratio: float, dropout: float) -> nn.Sequential:

@@ -8,18 +8,34 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vlp.records import Texts
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageFeatures:
     """B images (or, after ``index``, N: the image of each text).
 
-    ``tokens`` [B, P, D]: the grid, row by row, as the fusion block wants it (projected and with its
-    positions, where the block has any; D is then the width of the fused space). ``pooled`` [B, Dv]:
+    ``tokens`` [B, P, D]: the grid, row by row, as the fusion block wants it: whatever it can compute
+    once an image (projection, positions, keys and values). ``pooled`` [B, Dv]:
     the encoder's last map averaged over the grid, Dv its own width (2048 for ResNet-50).
     """
 
     tokens: Tensor
     pooled: Tensor
+
+    def of(self, texts: Texts) -> ImageFeatures:
+        """What ``fuse`` wants for these texts: the B rows as they are where every image has the same number
+        of consecutive texts, else one row a text."""
+        return self if texts.per_image else self.index(texts.image_index)
+
+    def expand(self, count: int) -> ImageFeatures:
+        """One row a text: each of the B rows ``count`` / B times, for blocks that cannot share rows."""
+        if len(self.tokens) == count:
+            return self
+        times = count // len(self.tokens)
+        return ImageFeatures(
+            tokens=self.tokens.repeat_interleave(times, dim=0), pooled=self.pooled.repeat_interleave(times, dim=0)
+        )
 
     def index(self, image_index: Tensor) -> ImageFeatures:
         """The features of the image that each text belongs to.
@@ -27,7 +43,11 @@ class ImageFeatures:
         Args:
             image_index: int64 [N], rows of these features.
         """
-        return ImageFeatures(tokens=self.tokens[image_index], pooled=self.pooled[image_index])
+        # index_select rather than brackets: its backward pass is a plain sum over rows.
+        return ImageFeatures(
+            tokens=self.tokens.index_select(0, image_index),
+            pooled=self.pooled.index_select(0, image_index),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -147,7 +147,7 @@ class ImageEncoder(nn.Module):
 
 
 def _trunk(params: ImageEncoderParams) -> nn.Sequential:
-    """torchvision's network without classifier and stages not kept, under its own names."""
+    """The network of torchvision without classifier and stages not kept, under torchvision's names."""
     if params.architecture == "custom":
         layers = [*params.layers, *[1] * (4 - len(params.layers))]
         network = ResNet(BLOCKS[params.block], layers, num_classes=1)

@@ -151,7 +151,7 @@ class VLPModel(PreTrainedModel):
         Args:
             text: N texts.
             attention_mask: int64 [N, L].
-            image: N rows: ``image.index(image_index)``.
+            image: ``image.of(texts)``: N rows, or B where each serves N / B consecutive texts.
 
         Returns:
             ``tokens`` [N, L, D] or None, ``pooled`` [N, D].
@@ -165,7 +165,7 @@ class VLPModel(PreTrainedModel):
             name: self.fuse(
                 self.encode_text(texts.input_ids, texts.attention_mask),
                 texts.attention_mask,
-                image.index(texts.image_index),
+                image.of(texts),
             )
             for name, texts in batch.texts.items()
         }

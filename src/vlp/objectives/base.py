@@ -45,6 +45,13 @@ class Drawn:
     special: frozenset[int]
     vocabulary_size: int
 
+    def by_image(self) -> list[list[int]]:
+        """The places of each image's captions in ``positives``, image by image."""
+        places: dict[int, list[int]] = {}
+        for place, owner in enumerate(self.owner):
+            places.setdefault(owner, []).append(place)
+        return list(places.values())
+
 
 @dataclass(slots=True)
 class Step:

@@ -28,7 +28,7 @@ class Params(ObjectiveParams):
     """``pretrain.objectives.masked_text``."""
 
     mask_share: float = Field(gt=0, lt=1, description="of a caption's tokens, at least one")
-    captions: float = Field(gt=0, le=1, description="share of the drawn captions that are masked")
+    captions_per_image: int = Field(gt=0, description="of those drawn; the others stay whole")
 
 
 class Head(Objective):
@@ -45,23 +45,20 @@ class Head(Objective):
         self.decoder = nn.Linear(fused_width, config.vocab_size)
 
     def texts(self, drawn: Drawn, rng: np.random.Generator) -> dict[str, Texts]:
-        """``masked``: copies of some of the captions with tokens hidden; ``targets`` are those tokens."""
-        count = max(1, round(self.params.captions * len(drawn.positives)))
-        chosen = np.sort(rng.choice(len(drawn.positives), count, replace=False)).tolist()
-        hidden, targets = [], []
-        for index in chosen:
-            ids, target = _mask(drawn.positives[index], self.params.mask_share, drawn, rng)
-            hidden.append(ids)
-            targets.append(target)
-        texts = pad(hidden, [drawn.owner[index] for index in chosen], drawn.pad_id)
-        texts.targets = pad(targets, [0] * count, IGNORE).input_ids
+        """``masked``: copies of some captions of each image with tokens hidden; ``targets`` are those tokens."""
+        chosen: list[int] = []
+        for captions in drawn.by_image():
+            chosen += rng.choice(captions, min(self.params.captions_per_image, len(captions)), replace=False).tolist()
+        masked = [_mask(drawn.positives[index], self.params.mask_share, drawn, rng) for index in chosen]
+        texts = pad([ids for ids, _ in masked], [drawn.owner[index] for index in chosen], drawn.pad_id)
+        texts.targets = pad([targets for _, targets in masked], [0] * len(masked), IGNORE).input_ids
         return {"masked": texts}
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         masked = step.batch.texts["masked"]
         assert masked.targets is not None
         text = step.model.encode_text(masked.input_ids, masked.attention_mask)
-        fused = step.model.fuse(text, masked.attention_mask, step.image.index(masked.image_index))
+        fused = step.model.fuse(text, masked.attention_mask, step.image.of(masked))
         if fused.tokens is None:
             raise ValueError(
                 f"pretrain.objectives.masked_text: fusion {step.model.config.fusion['name']!r} joins pooled features "

@@ -54,11 +54,11 @@ class Head(Objective):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         model, positive = step.model, step.batch.texts["positive"]
-        fused = model.fuse(step.text, positive.attention_mask, step.image.index(positive.image_index))
+        fused = model.fuse(step.text, positive.attention_mask, step.image.of(positive))
         logits = [self.logit(fused.pooled).squeeze(-1).float()]
         if (negative := step.batch.texts.get("negative")) is not None:
             text = model.encode_text(negative.input_ids, negative.attention_mask)
-            fused = model.fuse(text, negative.attention_mask, step.image.index(negative.image_index))
+            fused = model.fuse(text, negative.attention_mask, step.image.of(negative))
             logits.append(self.logit(fused.pooled).squeeze(-1).float())
         without_edit = ~step.batch.targets["has_negative"]
         if self.in_batch_negatives and bool(without_edit.any()):

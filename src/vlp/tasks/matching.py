@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlp.data.loading import Examples, Prepared, TokenIds, in_order, pad
+from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad
 from vlp.evaluation import binary
 from vlp.evaluation.intervals import Bootstrap
 from vlp.evaluation.slices import by_slice
@@ -80,7 +80,7 @@ class Task(base.Task):
         owner: list[int] = []
         for place, row in enumerate(rows):
             captions, edits = examples.ids("captions", "ids", row), examples.ids("captions", "negative_ids", row)
-            for chosen in rng.permutation(len(captions))[: self.params.captions_per_image].tolist():
+            for chosen in draw(len(captions), self.params.captions_per_image, rng):
                 ids = captions[chosen]
                 assert ids is not None
                 true.append(ids)

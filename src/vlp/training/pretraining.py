@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vlp import plugins
-from vlp.data.loading import Examples, Prepared, pad
+from vlp.data.loading import Examples, Prepared, draw, pad
 from vlp.models.modeling import VLPModel
 from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Step
 from vlp.params import Section, parse
@@ -91,7 +91,7 @@ class Pretraining(nn.Module):
         for row, index in enumerate(rows):
             true = examples.ids("captions", "ids", index)
             false = examples.ids("captions", "negative_ids", index)
-            for chosen in rng.permutation(len(true))[: self.captions_per_image].tolist():
+            for chosen in draw(len(true), self.captions_per_image, rng):
                 ids = true[chosen]
                 assert ids is not None
                 positives.append(ids)

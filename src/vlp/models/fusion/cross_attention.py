@@ -1,7 +1,8 @@
 """Text tokens that look at the image: self-attention, cross-attention to the grid, feed-forward, pre-norm.
 
 The cheapest of the blocks with a token grid: ten queries on 64 keys cost far less than 74 tokens in
-one stream. Sources: the multimodal encoder of ALBEF, Li et al. 2021, https://arxiv.org/abs/2107.07651;
+one stream, and the keys and values of every layer are made once an image, however many texts look at it.
+Sources: the multimodal encoder of ALBEF, Li et al. 2021, https://arxiv.org/abs/2107.07651;
 pre-norm: Xiong et al. 2020, https://arxiv.org/abs/2002.04745.
 """
 
@@ -12,7 +13,7 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from vlp.models.attention import Attention, GridEmbedding, feed_forward, mask_bias
+from vlp.models.attention import Attention, GridEmbedding, SelfAttention, feed_forward, mask_bias
 from vlp.models.features import Fused, ImageFeatures, TextFeatures
 from vlp.params import Section
 
@@ -35,24 +36,23 @@ class Params(Section):
 
 
 class Block(nn.Module):
-    """One pre-norm block; image tokens come normalised from ``GridEmbedding``."""
+    """One pre-norm block."""
 
     def __init__(self, params: Params) -> None:
         super().__init__()
         width = params.hidden
         self.self_norm = nn.LayerNorm(width) if params.self_attention else None
-        self.self_attention = Attention(width, params.heads, params.dropout) if params.self_attention else None
+        self.self_attention = SelfAttention(width, params.heads, params.dropout) if params.self_attention else None
         self.cross_norm = nn.LayerNorm(width)
         self.cross_attention = Attention(width, params.heads, params.dropout)
         self.dropout = nn.Dropout(params.dropout)
         self.feed_forward = feed_forward(width, params.mlp_ratio, params.dropout)
 
-    def forward(self, text: Tensor, bias: Tensor, image: Tensor) -> Tensor:
-        """[N, L, D], [N, 1, 1, L] and [N, P, D] → [N, L, D]."""
+    def forward(self, text: Tensor, bias: Tensor, keys_values: Tensor) -> Tensor:
+        """[N, L, D], [N, 1, 1, L] and the image's [B, P, 2 D] → [N, L, D]."""
         if self.self_attention is not None and self.self_norm is not None:
-            normed = self.self_norm(text)
-            text = text + self.dropout(self.self_attention(normed, normed, bias))
-        text = text + self.dropout(self.cross_attention(self.cross_norm(text), image))
+            text = text + self.dropout(self.self_attention(self.self_norm(text), bias))
+        text = text + self.dropout(self.cross_attention(self.cross_norm(text), keys_values))
         return text + self.feed_forward(text)
 
 
@@ -72,13 +72,18 @@ class Fusion(nn.Module):
         super().__init__()
         self.width = params.hidden
         self.image_embedding = GridEmbedding(image_width, params.hidden, grid)
+        self.keys_values = nn.Linear(params.hidden, 2 * params.hidden * params.layers)
         self.text_projection = nn.Identity() if text_width == self.width else nn.Linear(text_width, self.width)
         self.blocks = nn.ModuleList(Block(params) for _ in range(params.layers))
         self.norm = nn.LayerNorm(self.width)
 
     def embed_image(self, image: ImageFeatures) -> ImageFeatures:
-        """What can be done once an image, however many texts it has: [B, P, Dv] → [B, P, D]."""
-        return ImageFeatures(tokens=self.image_embedding(image.tokens), pooled=image.pooled)
+        """What can be done once an image, however many texts it has.
+
+        Returns:
+            ``tokens`` [B, P, 2 D × layers]: keys and values of every block, side by side.
+        """
+        return ImageFeatures(tokens=self.keys_values(self.image_embedding(image.tokens)), pooled=image.pooled)
 
     def forward(self, text: TextFeatures, attention_mask: Tensor, image: ImageFeatures) -> Fused:
         """Fuse.
@@ -86,14 +91,14 @@ class Fusion(nn.Module):
         Args:
             text: tokens [N, L, Dt].
             attention_mask: int64 [N, L].
-            image: tokens [N, P, D], embedded, one row a text.
+            image: embedded; each row serves N / B consecutive texts.
 
         Returns:
             ``tokens`` [N, L, D] and ``pooled`` [N, D].
         """
         tokens = self.text_projection(text.tokens)
         bias = mask_bias(attention_mask, tokens.dtype)
-        for block in self.blocks:
-            tokens = block(tokens, bias, image.tokens)
+        for block, keys_values in zip(self.blocks, image.tokens.chunk(len(self.blocks), dim=-1), strict=True):
+            tokens = block(tokens, bias, keys_values)
         tokens = self.norm(tokens)
         return Fused(tokens=tokens, pooled=tokens[:, 0])
