@@ -1,67 +1,22 @@
-"""True statements about a scene, each beside a minimal edit that is false of it.
-
-**No language prior.** A model that sees texts only must not tell the true ones from the false ones. Each
-sampler here draws the true statement and its edit so that the opposite draw, with the two exchanged, is
-equally likely over all scenes. It rests on symmetries of the world:
-
-* names of shapes, colours and sizes are exchangeable, so that changing one into any other leaves texts
-  as likely as before;
-* positions are symmetric under reflection and exchange of axes, and of two things each is as likely to
-  be named first;
-* where no symmetry helps (numbers; *as many* against *more*), two facts of one scene are drawn that
-  differ in just the word to be edited, and chance decides which of them is told truly: with two circles
-  and one star, "two circles" against "one circle" and "one star" against "two stars" are equally likely.
-"""
+"""The captions of a scene: a mix of kinds of true statement, in words, each beside its false edit."""
 
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Sequence
-from itertools import permutations
 
 from pydantic import Field, model_validator
 
 from vlp.data.scenes.grammar import write
-from vlp.data.scenes.oracle import holds, in_direction, referents
-from vlp.data.scenes.statements import (
-    CompareNumber,
-    CompareSize,
-    Count,
-    Direction,
-    Exists,
-    Is,
-    Noun,
-    Relation,
-    Statement,
-)
-from vlp.data.scenes.world import COLOURS, SHAPES, SIZES, Scene, Thing
+from vlp.data.scenes.pairs import SAMPLERS
+from vlp.data.scenes.statements import Statement
+from vlp.data.scenes.world import Scene
 from vlp.params import Section
 from vlp.records import Caption
 
-Pair = tuple[Statement, Statement]
-"""A true statement and its false edit."""
-
-OPPOSITE: dict[Direction, Direction] = {
-    "left of": "right of",
-    "right of": "left of",
-    "above": "below",
-    "below": "above",
-}
-_VALUES: dict[str, tuple[str, ...]] = {"size": SIZES, "colour": COLOURS, "shape": SHAPES}
-_BINDING = 0.6
-"""Share of edits that take their new word from another thing of the scene: *red circle* into *blue
-circle* where there is a blue star. They cannot be seen through by looking for a colour alone."""
+KINDS = tuple(SAMPLERS)
+"""The kinds of statement; each is a slice of the evaluation."""
 _PATIENCE = 20
 """Draws of one kind before it gives way."""
-
-_DESCRIPTIONS = (
-    *(("colour", "shape"),) * 6,
-    *(("shape",), ("colour",)) * 2,
-    ("size", "shape"),
-    ("size", "colour"),
-    *(("size", "colour", "shape"),) * 2,
-)
 
 
 class KindMix(Section):
@@ -94,7 +49,7 @@ def captions(rng: random.Random, scene: Scene, count: int, mix: KindMix) -> tupl
     drawn: dict[Statement, Caption] = {}
     for kind in _kinds(rng, count, mix):
         for attempt in range(2 * _PATIENCE):
-            pair = _SAMPLERS[kind](rng, scene)
+            pair = SAMPLERS[kind](rng, scene)
             if pair is not None and pair[0] not in drawn:
                 style = rng.getrandbits(32)
                 drawn[pair[0]] = Caption(text=write(pair[0], style), negative=write(pair[1], style), kind=kind)
@@ -116,208 +71,3 @@ def _kinds(rng: random.Random, count: int, mix: KindMix) -> list[str]:
             mark += step
     rng.shuffle(kinds)
     return kinds
-
-
-def describe(rng: random.Random, thing: Thing, scene: Scene, form: Sequence[str] | None = None) -> Noun | None:
-    """A noun that fits ``thing`` and nothing else of ``scene``; None where the one drawn fits others too."""
-    noun = _noun(thing, form or rng.choice(_DESCRIPTIONS))
-    return noun if len(referents(noun, scene)) == 1 else None
-
-
-def _noun(thing: Thing, form: Sequence[str]) -> Noun:
-    return Noun(*(getattr(thing, field) if field in form else None for field in _VALUES))
-
-
-def _form(noun: Noun) -> tuple[str, ...]:
-    return tuple(field for field in _VALUES if getattr(noun, field) is not None)
-
-
-def edit(
-    rng: random.Random, noun: Noun, scene: Scene, accept: Callable[[Noun], bool], among: Sequence[str] = ()
-) -> Noun | None:
-    """``noun`` with one property (of ``among``) changed so that ``accept`` agrees; None where none will do."""
-    fields = list(among or _form(noun))
-    rng.shuffle(fields)
-    for field in fields:
-        changed = [_with(noun, field, value) for value in _VALUES[field] if value != getattr(noun, field)]
-        fitting = [other for other in changed if accept(other)]
-        present = {getattr(thing, field) for thing in scene.things}
-        bound = [other for other in fitting if getattr(other, field) in present]
-        if bound and rng.random() < _BINDING:
-            return rng.choice(bound)
-        if fitting:
-            return rng.choice(fitting)
-    return None
-
-
-def _with(noun: Noun, field: str, value: str) -> Noun:
-    return Noun(*(value if name == field else getattr(noun, name) for name in _VALUES))  # type: ignore[arg-type]
-
-
-def _attribute(rng: random.Random, scene: Scene) -> Pair | None:
-    way = rng.random()
-    if way < 0.5:
-        noun = _noun(rng.choice(scene.things), rng.choice(_DESCRIPTIONS))
-        other = edit(rng, noun, scene, lambda changed: not referents(changed, scene))
-        return other and (Exists((noun,)), Exists((other,)))
-    if way < 0.75:
-        return _is(rng, scene)
-    return _two(rng, scene)
-
-
-def _is(rng: random.Random, scene: Scene) -> Pair | None:
-    """*The circle is red* against *the circle is blue*."""
-    thing = rng.choice(scene.things)
-    field = rng.choice(("colour", "colour", "shape", "size"))
-    form = [name for name in rng.choice(_DESCRIPTIONS) if name != field]
-    noun = describe(rng, thing, scene, form) if form else None
-    if noun is None:
-        return None
-    value = _noun(thing, (field,))
-    other = edit(rng, value, scene, lambda changed: changed != value)
-    return other and (Is(noun, value), Is(noun, other))
-
-
-def _two(rng: random.Random, scene: Scene) -> Pair | None:
-    """Two things; both exchange their colours, or one of them gets another colour or shape.
-
-    Edited is a property in which the two differ, and they still differ in it afterwards: that the two
-    agree in something must say nothing.
-    """
-    if len(scene.things) < 2:
-        return None
-    one, two = (_noun(thing, ("colour", "shape")) for thing in rng.sample(scene.things, 2))
-    true = Exists((one, two))
-    fields = [field for field in ("colour", "shape") if getattr(one, field) != getattr(two, field)]
-    if len(fields) == 2 and rng.random() < _BINDING:
-        false = Exists((_with(one, "colour", two.colour or ""), _with(two, "colour", one.colour or "")))
-        return None if holds(false, scene) else (true, false)
-    if not fields:
-        return None
-    field, first = rng.choice(fields), rng.random() < 0.5
-    kept = getattr(two if first else one, field)
-
-    def combine(changed: Noun) -> Exists:
-        return Exists((changed, two) if first else (one, changed))
-
-    def accept(changed: Noun) -> bool:
-        return getattr(changed, field) != kept and not holds(combine(changed), scene)
-
-    other = edit(rng, one if first else two, scene, accept, (field,))
-    return other and (true, combine(other))
-
-
-def _relation(rng: random.Random, scene: Scene) -> Pair | None:
-    """Edited is the direction, the order of the two things, or the second thing."""
-    if len(scene.things) < 2:
-        return None
-    one, two = rng.sample(scene.things, 2)
-    ways = [way for way in OPPOSITE if in_direction(one, way, two, scene)]
-    a, b = describe(rng, one, scene), describe(rng, two, scene)
-    if not ways or a is None or b is None:
-        return None
-    way = rng.choice(ways)
-    true, chance = Relation(a, way, b), rng.random()
-    if chance < 0.3:
-        return true, Relation(b, way, a)
-    across = [thing for thing in scene.things if in_direction(one, OPPOSITE[way], thing, scene)]
-    other = describe(rng, rng.choice(across), scene, _form(b)) if across and chance < 0.6 else None
-    if other is not None:
-        return true, Relation(a, way, other)
-    return true, Relation(a, OPPOSITE[rng.choice(ways)], b)
-
-
-def _count(rng: random.Random, scene: Scene) -> Pair | None:
-    way = rng.random()
-    if way < 0.2:
-        number = rng.choice((2, 3, 4))
-        pair = [Count("exactly", number, Noun()), Count("exactly", number + 1, Noun())]
-        pair.sort(key=lambda statement: holds(statement, scene), reverse=True)
-        return (pair[0], pair[1]) if holds(pair[0], scene) else None
-    form = rng.choice((("shape",), ("shape",), ("colour",), ("colour",), ("size",), ("colour", "shape")))
-    counts = Counter(_noun(thing, form) for thing in scene.things)
-    one = rng.choice(list(counts))
-    if way < 0.6:
-        two = rng.choice(list(counts))
-        same = counts[one] == counts[two]
-        return None if same else (Count("exactly", counts[one], one), Count("exactly", counts[two], one))
-    other = edit(rng, one, scene, lambda changed: counts[changed] != counts[one])
-    if other is None:
-        return None
-    true, false = sorted((one, other), key=lambda noun: counts[noun], reverse=True)
-    quantifier = rng.choice(("exactly", "exactly", "at least", "at most"))
-    if quantifier == "at least":
-        return Count("at least", counts[true], true), Count("at least", counts[true], false)
-    if quantifier == "at most" and counts[false] > 0:
-        return Count("at most", counts[false], false), Count("at most", counts[false], true)
-    return Count("exactly", counts[one], one), Count("exactly", counts[one], other)
-
-
-def _comparison(rng: random.Random, scene: Scene) -> Pair | None:
-    return _compare_size(rng, scene) if rng.random() < 0.4 else _compare_number(rng, scene)
-
-
-def _compare_size(rng: random.Random, scene: Scene) -> Pair | None:
-    """Descriptions leave the size out: it would give the answer away."""
-    if len(scene.things) < 2:
-        return None
-    one, two = rng.sample(scene.things, 2)
-    form = [name for name in rng.choice(_DESCRIPTIONS) if name != "size"]
-    a, b = describe(rng, one, scene, form), describe(rng, two, scene, form)
-    if one.size == two.size or a is None or b is None:
-        return None
-    true = CompareSize(a, "larger" if one.size == "large" else "smaller", b)
-    if rng.random() < 0.5:
-        return true, CompareSize(b, true.how, a)
-    return true, CompareSize(a, "smaller" if true.how == "larger" else "larger", b)
-
-
-def _compare_number(rng: random.Random, scene: Scene) -> Pair | None:
-    """*More circles than stars* against *fewer*, the reverse, or *as many*."""
-    form = rng.choice((("shape",), ("colour",), ("size",)))
-    counts = Counter(_noun(thing, form) for thing in scene.things)
-    pairs = list(permutations(counts, 2))
-    unequal = [(a, b) for a, b in pairs if counts[a] != counts[b]]
-    equal = [(a, b) for a, b in pairs if counts[a] == counts[b]]
-    if not unequal:
-        return None
-    a, b = rng.choice(unequal)
-    how = "more" if counts[a] > counts[b] else "fewer"
-    true, chance = CompareNumber(a, how, b), rng.random()
-    if chance < 0.3 and equal:
-        if rng.random() < 0.5:
-            return true, CompareNumber(a, "as many", b)
-        a, b = rng.choice(equal)
-        return CompareNumber(a, "as many", b), CompareNumber(a, how, b)
-    if chance < 0.65:
-        return true, CompareNumber(b, how, a)
-    return true, CompareNumber(a, "fewer" if how == "more" else "more", b)
-
-
-def _negation(rng: random.Random, scene: Scene) -> Pair | None:
-    """*There is no …* half the time; else the denial of an attribute or of a relation."""
-    way = rng.random()
-    if way < 0.5:
-        noun = _noun(rng.choice(scene.things), rng.choice(_DESCRIPTIONS))
-        absent = edit(rng, noun, scene, lambda changed: not referents(changed, scene))
-        return absent and (Exists((absent,), negated=True), Exists((noun,), negated=True))
-    pair = (_is if way < 0.75 else _relation)(rng, scene)
-    return pair and (_deny(pair[1]), _deny(pair[0]))
-
-
-def _deny(statement: Statement) -> Statement:
-    if isinstance(statement, Is):
-        return Is(statement.noun, statement.value, negated=True)
-    assert isinstance(statement, Relation)
-    return Relation(statement.a, statement.direction, statement.b, negated=True)
-
-
-_SAMPLERS: dict[str, Callable[[random.Random, Scene], Pair | None]] = {
-    "attribute": _attribute,
-    "relation": _relation,
-    "count": _count,
-    "comparison": _comparison,
-    "negation": _negation,
-}
-KINDS = tuple(_SAMPLERS)
-"""The kinds of statement; each is a slice of the evaluation."""

@@ -89,16 +89,18 @@ _COMPARE_SIZE = (
 )
 
 
-class _Style:
+class Style:
     """One way to say things: a number of 32 bits, spent digit by digit on templates and synonyms."""
 
     def __init__(self, number: int) -> None:
         self._number = number & 0xFFFFFFFF
 
     def template(self, templates: tuple[str, ...]) -> str:
+        """One of ``templates``; the same place for every list of the same length."""
         return templates[(self._number >> 16) % len(templates)]
 
     def word(self, name: str) -> str:
+        """One way to say the word ``name``."""
         ways = SYNONYMS.get(name)
         if ways is None:
             return name
@@ -106,9 +108,11 @@ class _Style:
         return ways[(self._number >> (4 * _DIGIT[name])) % 16 % len(ways)]
 
     def exact(self) -> str:
+        """*Exactly*, or nothing, which means the same."""
         return "exactly " if (self._number >> 12) % 3 else ""
 
     def noun(self, noun: Noun, plural: bool = False) -> str:
+        """``small red circle`` or, in the plural, ``small red circles``."""
         head = (noun.shape or "thing") + ("es" if noun.shape == "cross" else "s") * plural
         words = (noun.size and self.word(noun.size), noun.colour, self.word(head))
         return " ".join(word for word in words if word)
@@ -135,7 +139,7 @@ def write(statement: Statement, style: int = 0) -> str:
         statement: what to say.
         style: any number: chooses the template and the synonyms. 0 is the plainest way.
     """
-    way = _Style(style)
+    way = Style(style)
     match statement:
         case Exists(nouns, negated):
             return _write_exists(nouns, negated, way)
@@ -161,7 +165,7 @@ def write(statement: Statement, style: int = 0) -> str:
     return template.format_map(slots)
 
 
-def _write_exists(nouns: tuple[Noun, ...], negated: bool, way: _Style) -> str:
+def _write_exists(nouns: tuple[Noun, ...], negated: bool, way: Style) -> str:
     noun = nouns[0]
     slots = {"a": article(way.noun(noun)), "n": way.noun(noun), "ns": way.noun(noun, plural=True)}
     if len(nouns) == 2:
@@ -179,16 +183,6 @@ def _write_exists(nouns: tuple[Noun, ...], negated: bool, way: _Style) -> str:
 def article(words: str) -> str:
     """``words`` behind *a* or *an*."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
-
-
-def definite(noun: Noun, style: int = 0) -> str:
-    """``the red circle``: the referring expression of a noun."""
-    return f"the {_Style(style).noun(noun)}"
-
-
-def plural(noun: Noun, style: int = 0) -> str:
-    """``red circles``."""
-    return _Style(style).noun(noun, plural=True)
 
 
 def parse(text: str) -> Statement | None:
