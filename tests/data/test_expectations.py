@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vlp.data.expectations import ExpectationError, Outcome, check, enforce, failures, table
+from vlp.data.frames import Frames, frames
+from vlp.data.suite import ValidateParams, checks
+from vlp.data.validated import Contents, verdicts
+from vlp.params import ParamsError, parse
+from vlp.records import Finding, Measured
+
+THRESHOLDS: dict[str, Any] = {
+    "mode": "enforce",
+    "min_records": 1,
+    "max_unreadable_share": 0.25,
+    "max_reject_share": 0.25,
+    "max_duplicate_share": 0.25,
+    "min_captioned_share": 0.75,
+    "min_side": 32,
+    "caption_words": [2, 10],
+    "min_script_share": 0.75,
+    "max_repeated_caption_share": 0.5,
+    "max_label_share": 0.8,
+    "max_answer_share": 0.8,
+    "min_contrast": 5,
+    "nearly_every": 0.75,
+}
+
+
+def params(**changes: Any) -> ValidateParams:
+    return parse(ValidateParams, THRESHOLDS | changes, "validation")
+
+
+def measured(number: int, **changes: Any) -> Measured:
+    values: dict[str, Any] = {
+        "id": f"r{number}",
+        "group": f"g{number}",
+        "split": None,
+        "readable": True,
+        "problem": "",
+        "notes": (),
+        "format": "PNG",
+        "mode": "RGB",
+        "width": 64,
+        "height": 48,
+        "file_bytes": 1000,
+        "sharpness": 100.0,
+        "contrast": 40.0,
+        "saturation": 30.0,
+        "content_hash": f"{number:064x}",
+        "pixel_hash": f"{number:064x}",
+        "thumbnail": bytes(192),
+        "caption_problems": ("",),
+        "caption_words": (5,),
+        "caption_hashes": (f"{number:016x}",),
+        "caption_scripts": ("latin",),
+    }
+    return Measured(**values | changes)
+
+
+def good(count: int = 4) -> list[Measured]:
+    return [measured(number) for number in range(count)]
+
+
+def laid_out(measures: list[Measured], findings: tuple[Finding, ...] = (), contents: Contents | None = None) -> Frames:
+    return frames(measures, verdicts(findings), contents or Contents())
+
+
+def rejected(*ids: str) -> tuple[Finding, ...]:
+    return tuple(Finding(record=name, field="image", reason="tiny") for name in ids)
+
+
+def failed(*arguments: Any, **changes: Any) -> dict[str, Outcome]:
+    found = check(laid_out(*arguments), params(**changes))
+    return {each.name: each for each in found if not each.met}
+
+
+def unreadable(number: int) -> Measured:
+    return measured(number, readable=False, problem="truncated: ends early", width=0, height=0, pixel_hash="")
+
+
+def test_good_records_meet_every_expectation() -> None:
+    outcomes = check(laid_out(good()), params())
+    assert [each.name for each in outcomes if not each.met] == []
+    assert [each.severity for each in outcomes] == ["critical"] * 8 + ["warning"] * 7
+    observed = {each.name: each.observed for each in outcomes}
+    assert observed["images_readable"] == "100.00%"
+    assert observed["records_kept"] == "4"
+    assert observed["labels_balanced"] == "nothing to check"
+
+
+def labelled(**counts: int) -> Contents:
+    contents = Contents(labelled=10)
+    contents.labels.update(counts)
+    return contents
+
+
+FAILING: dict[str, tuple[str, tuple[Any, ...], str, tuple[str, ...]]] = {
+    "ids_unique": ("critical", ([*good(3), measured(1)],), "2 that share one", ("r1",)),
+    "records_kept": ("critical", (good(2), rejected("r0", "r1")), "0", ()),
+    "images_readable": ("critical", ([*good(2), unreadable(2), unreadable(3)],), "50.00%", ("r2", "r3")),
+    "records_accepted": ("critical", (good(4), rejected("r1", "r3")), "50.00%", ("r1", "r3")),
+    "images_distinct": (
+        "critical",
+        ([measured(n, pixel_hash="same") for n in range(4)],),
+        "25.00%",
+        ("r1", "r2", "r3"),
+    ),
+    "images_large_enough": (
+        "critical",
+        ([*good(2), measured(2, width=31), measured(3, height=8)],),
+        "50.00%",
+        ("r2", "r3"),
+    ),
+    "captions_present": (
+        "critical",
+        (good(2), (Finding(record="r1", field="captions[0]", reason="html", action="dropped"),)),
+        "50.00%",
+        ("r1",),
+    ),
+    "caption_length": (
+        "warning",
+        ([measured(0, caption_words=(1,)), measured(1, caption_words=(11,))],),
+        "0.00%",
+        ("r0", "r1"),
+    ),
+    "caption_script": (
+        "warning",
+        ([*good(3), *[measured(n, caption_scripts=("han",)) for n in (7, 8)]],),
+        "60.00%",
+        ("r7", "r8"),
+    ),
+    "captions_distinct": (
+        "warning",
+        ([*good(1), *[measured(n, caption_hashes=("x",)) for n in (7, 8)]],),
+        "33.33%",
+        ("r7", "r8"),
+    ),
+    "labels_balanced": ("warning", (good(), (), labelled(cat=9, dog=1)), "90.00% 'cat'", ()),
+    "splits_apart": (
+        "warning",
+        ([*good(2), measured(2, split="train", group="a"), measured(3, split="test", group="a")],),
+        "50.00%",
+        ("r2", "r3"),
+    ),
+    "images_with_contrast": ("warning", ([*good(1), measured(1, contrast=0.5)],), "50.00%", ("r1",)),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_an_expectation_fails_on_what_it_is_about_and_names_records(name: str) -> None:
+    severity, arguments, observed, examples = FAILING[name]
+    outcome = failed(*arguments)[name]
+    assert (outcome.severity, outcome.observed, outcome.examples) == (severity, observed, examples)
+
+
+def test_answers_that_are_all_alike_are_a_warning() -> None:
+    contents = Contents()
+    contents.answers.update(yes=9, no=1)
+    assert failed(good(), (), contents)["answers_balanced"].observed == "90.00% 'yes'"
+
+
+def test_a_measure_that_is_missing_fails_the_schema() -> None:
+    laid = laid_out(good())
+    broken = Frames(
+        **{**{name: getattr(laid, name) for name in Frames.__slots__}, "records": laid.records.drop(columns="mode")}
+    )
+    outcome = next(each for each in check(broken, params()) if each.name == "schema")
+    assert (outcome.met, outcome.observed) == (False, "without mode")
+
+
+def test_a_caption_twice_on_one_record_is_not_repeated() -> None:
+    twice = measured(
+        1, caption_problems=("", ""), caption_words=(5, 5), caption_hashes=("x", "x"), caption_scripts=("latin",) * 2
+    )
+    assert not laid_out([twice]).captions["repeated"].any()
+
+
+def test_a_repeated_image_counts_from_its_second_record_on() -> None:
+    laid = laid_out([measured(0, pixel_hash="same"), unreadable(1), unreadable(2), measured(3, pixel_hash="same")])
+    assert laid.records["repeat"].tolist() == [False, False, False, True]
+
+
+def test_rejected_records_and_dropped_captions_are_left_out_of_what_is_kept() -> None:
+    findings = (*rejected("r0"), Finding(record="r1", field="captions[1]", reason="html", action="dropped"))
+    laid = laid_out(
+        [measured(0), measured(1, **{f"caption_{name}": 2 * value for name, value in TWO.items()})], findings
+    )
+    assert laid.kept["id"].tolist() == ["r1"]
+    assert laid.captions[["id", "words"]].to_numpy().tolist() == [["r1", 5]]
+
+
+TWO: dict[str, tuple[Any, ...]] = {"problems": ("",), "words": (5,), "hashes": ("x",), "scripts": ("latin",)}
+
+
+def test_a_threshold_that_is_met_exactly_is_met() -> None:
+    assert "images_readable" not in failed([*good(3), unreadable(3)])
+
+
+def test_nothing_is_expected_when_the_mode_is_off() -> None:
+    assert check(laid_out([unreadable(0)]), params(mode="off")) == []
+
+
+def test_critical_failures_stop_with_every_reason_in_one_screen() -> None:
+    outcomes = check(laid_out([*good(2), unreadable(2), unreadable(3)], rejected("r2", "r3")), params())
+    with pytest.raises(ExpectationError) as error:
+        enforce(outcomes, params(), "reports/validation.html")
+    lines = str(error.value).splitlines()
+    assert lines[0] == "validation: 2 critical expectations failed"
+    assert lines[1].split() == ["expectation", "expected", "threshold", "observed", "for", "example"]
+    assert lines[2].split() == ["images_readable", "images", "decode", "≥", "75.00%", "50.00%", "r2,", "r3"]
+    assert "reports/validation.html" in lines[-1]
+
+
+@pytest.mark.parametrize("mode", ["warn", "off"])
+def test_critical_failures_stop_only_where_they_are_enforced(mode: str) -> None:
+    outcomes = check(laid_out([unreadable(0)]), params(mode="warn"))
+    assert failures(outcomes, "critical")
+    enforce(outcomes, params(mode=mode), "report")
+
+
+def test_warnings_do_not_stop() -> None:
+    outcomes = check(laid_out([measured(0, contrast=0.0)]), params())
+    assert [each.name for each in failures(outcomes, "warning")] == ["images_with_contrast"]
+    enforce(outcomes, params(), "report")
+
+
+def test_a_table_of_outcomes_is_aligned() -> None:
+    outcome = Outcome(
+        name="a", severity="warning", says="b", threshold="1", observed="2", met=False, examples=("x", "y")
+    )
+    assert table([outcome]) == (
+        "expectation  expected  threshold  observed  for example\na            b         1          2         x, y"
+    )
+
+
+def test_every_check_has_its_own_name() -> None:
+    names = [each.name for each in checks(params(), "latin")]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mode": "strict"}, "validation: mode"),
+        ({"max_reject_share": 1.5}, "validation: max_reject_share"),
+        ({"caption_words": [9, 3]}, "fewest before most"),
+        ({"max_rejects": 0.1}, "unknown key"),
+    ],
+)
+def test_impossible_thresholds_are_one_line(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParamsError) as error:
+        params(**change)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
