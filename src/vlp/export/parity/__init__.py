@@ -1,0 +1,1 @@
+"""One task a file: its answers by torch and by a runtime, side by side."""

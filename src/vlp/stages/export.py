@@ -1,0 +1,64 @@
+"""Stage ``export``: every trained task as ONNX, checked against its model, in one bundle of plain files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vlp import params as parameters
+from vlp import plugins
+from vlp.data.loading import Prepared
+from vlp.export import bundle, lineage, onnx
+from vlp.export.parity import base as parity
+from vlp.files import atomic, write_json
+from vlp.params import Section
+from vlp.preprocessing.image import ImageParams
+from vlp.preprocessing.text import TextParams
+from vlp.runtime.predictor import Predictor
+from vlp.stages.base import run
+
+PREPARED, MODELS, METRICS = Path("data/prepared"), Path("models"), Path("metrics")
+BUNDLE = MODELS / "bundle"
+
+
+class Params(Section):
+    """The sections this stage reads; the untyped ones are checked by their own stages and go on record here."""
+
+    seed: int
+    image: ImageParams
+    text: TextParams
+    model: dict[str, Any]
+    pretrain: dict[str, Any]
+    tasks: dict[str, dict[str, Any]]
+    export: parity.ExportParams
+
+
+def main() -> None:
+    """Export, measure and check; beyond tolerance there is no bundle."""
+    params = parameters.load(Params)
+    prepared = Prepared(PREPARED)
+    tasks = {name: plugins.find("vlp.tasks", name).Task.load(MODELS / name, prepared) for name in sorted(params.tasks)}
+    measured: dict[str, parity.Parity] = {}
+    with atomic(BUNDLE, folder=True) as folder:
+        contents = bundle.Contents(
+            tasks={name: onnx.write_task(task, folder / name) for name, task in tasks.items()},
+            tokenizer=PREPARED / "tokenizer" / "tokenizer.json",
+            params=params.model_dump(mode="json"),
+            metrics={name: METRICS / f"{name}.json" for name in tasks},
+            lineage=lineage.of_content(PREPARED, [MODELS / name for name in tasks]),
+        )
+        bundle.write(folder, contents)
+        predictor = Predictor.open(folder)
+        for name, task in tasks.items():
+            compare = plugins.find("vlp.export.parity", name).comparison
+            measured[name] = parity.measure(compare(task, predictor, prepared.split("test"), params.export.samples))
+            parity.check(name, measured[name], params.export)
+    size = {name: sum(path.stat().st_size for path in (BUNDLE / name).iterdir()) for name in tasks}
+    exact = {name: {"onnxruntime": found.exact | {"bytes": size[name]}} for name, found in measured.items()}
+    write_json(METRICS / "export.json", exact)
+    timing = {name: {"onnxruntime": found.timing} for name, found in measured.items()}
+    write_json(METRICS / "timing" / "export.json", timing)
+
+
+if __name__ == "__main__":
+    run(main)
