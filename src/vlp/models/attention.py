@@ -7,71 +7,99 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head attention as matrix products and a softmax, over keys and values made elsewhere.
+    """The core of multi-head attention, matrix products and a softmax; it has no weights of its own.
 
     Written out because the fused kernel's backward pass is slow in bf16 on a CPU at these lengths.
-    A forward hook on ``probabilities`` sees the attention map.
+    Heads stand before tokens and every operand is contiguous, so that no product copies its input.
+    A forward hook on ``probabilities`` sees the attention map [N, heads, Lq, Lk].
 
     Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762.
 
     Args:
-        width: of queries, keys, values and output.
+        width: of all heads together.
         heads: a divisor of ``width``.
         dropout: share of attention probabilities set to zero in training.
     """
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads = heads
         self.scale = (width // heads) ** -0.5
-        self.query = nn.Linear(width, width)
-        self.output = nn.Linear(width, width)
         self.probabilities = nn.Dropout(dropout)
 
-    def forward(self, queries: Tensor, keys_values: Tensor, bias: Tensor | None = None) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
         """Attend.
 
         Args:
-            queries: [N, Lq, D].
-            keys_values: [B, Lk, 2 D], keys beside values. Where B < N, each row serves N / B
-                consecutive rows of queries, which are then one long row: what many texts ask of one
-                image is one matrix product, and nothing of the image is copied.
-            bias: added to the scores, [N, 1, 1, Lk]: 0 where a key counts, very negative elsewhere;
-                only where B = N.
+            query: [N, heads, Lq, d].
+            key: [N, heads, Lk, d].
+            value: [N, heads, Lk, d].
+            bias: added to the scores, [N, 1, 1, Lk]: 0 where a key counts, very negative elsewhere.
 
         Returns:
-            [N, Lq, D].
+            [N, Lq, heads · d].
         """
-        folded = queries.reshape(keys_values.shape[0], -1, queries.shape[2])
-        query = self._split(self.query(folded) * self.scale)
-        key, value = map(self._split, keys_values.chunk(2, dim=-1))
-        scores = query @ key.transpose(2, 3)
+        scores = (query * self.scale) @ key.transpose(2, 3)
         if bias is not None:
             scores = scores + bias.to(scores.dtype)
         mixed = self.probabilities(scores.softmax(dim=-1)) @ value
-        return self.output(mixed.transpose(1, 2).flatten(2)).reshape(queries.shape)
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return mixed.transpose(1, 2).flatten(2)
 
 
 class SelfAttention(nn.Module):
-    """``Attention`` of a sequence to itself.
-
-    Args:
-        width: of the sequence.
-        heads: a divisor of ``width``.
-        dropout: as in ``Attention``.
-    """
+    """Tokens attend to each other. Args as of ``Attention``."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.key_value = nn.Linear(width, 2 * width)
+        self.heads = heads
+        self.query_key_value = nn.Linear(width, 3 * width)
         self.attention = Attention(width, heads, dropout)
+        self.output = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
-        """[N, L, D] and its bias [N, 1, 1, L] → [N, L, D]."""
-        return self.attention(tokens, self.key_value(tokens), bias)
+        """[N, L, D] and a bias as of ``Attention`` → [N, L, D]."""
+        query, key, value = split_heads(self.query_key_value(tokens), 3, self.heads)
+        return self.output(self.attention(query, key, value, bias))
+
+
+class CrossAttention(nn.Module):
+    """Tokens attend to an image's keys and values. Args as of ``Attention``."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.attention = Attention(width, heads, dropout)
+        self.output = nn.Linear(width, width)
+
+    def memory(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values, each [B, heads, P, d], of image tokens [B, P, D]."""
+        key, value = split_heads(self.key_value(image), 2, self.heads)
+        return key, value
+
+    def forward(self, tokens: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend.
+
+        Args:
+            tokens: [N, L, D].
+            key: [B, heads, P, d]. Where B < N, each row serves N / B consecutive rows of ``tokens``, which
+                are then one long row: what many texts ask of one image is one matrix product, and nothing
+                of the image is copied.
+            value: as ``key``.
+
+        Returns:
+            [N, L, D].
+        """
+        projected = self.query(tokens)
+        if key.shape[0] != tokens.shape[0]:
+            projected = projected.reshape(key.shape[0], -1, projected.shape[2])
+        (query,) = split_heads(projected, 1, self.heads)
+        return self.output(self.attention(query, key, value)).reshape(tokens.shape)
+
+
+def split_heads(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
+    """[N, L, parts · D] → ``parts`` contiguous tensors [N, heads, L, d], by one copy."""
+    return x.unflatten(2, (parts, heads, -1)).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
 
 
 def feed_forward(width: int, ratio: float, dropout: float) -> nn.Sequential:

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 class ImageFeatures:
     """B images (or, after ``index``, N: the image of each text).
 
-    ``tokens`` [B, P, D]: the grid, row by row, as the fusion block wants it: whatever it can compute
-    once an image (projection, positions, keys and values). ``pooled`` [B, Dv]:
-    the encoder's last map averaged over the grid, Dv its own width (2048 for ResNet-50).
+    ``tokens`` [B, P, D]: the grid, row by row, as the fusion block wants it (projected and with its
+    positions, where the block has any; D is then the width of the fused space). ``pooled`` [B, Dv]:
+    the encoder's last map averaged over the grid, Dv its own width (2048 for ResNet-50). ``memory``:
+    what the fusion block could compute of ``tokens`` once an image, each with B rows. It is the
+    block's own business and saves time only: features without it fuse to the same.
     """
 
     tokens: Tensor
     pooled: Tensor
+    memory: tuple[Tensor, ...] = ()
 
     def of(self, texts: Texts) -> ImageFeatures:
         """What ``fuse`` wants for these texts: the B rows as they are where every image has the same number
@@ -30,11 +33,13 @@ class ImageFeatures:
 
     def expand(self, count: int) -> ImageFeatures:
         """One row a text: each of the B rows ``count`` / B times, for blocks that cannot share rows."""
-        if len(self.tokens) == count:
+        if self.tokens.shape[0] == count:
             return self
-        times = count // len(self.tokens)
+        times = count // self.tokens.shape[0]
         return ImageFeatures(
-            tokens=self.tokens.repeat_interleave(times, dim=0), pooled=self.pooled.repeat_interleave(times, dim=0)
+            tokens=self.tokens.repeat_interleave(times, dim=0),
+            pooled=self.pooled.repeat_interleave(times, dim=0),
+            memory=tuple(part.repeat_interleave(times, dim=0) for part in self.memory),
         )
 
     def index(self, image_index: Tensor) -> ImageFeatures:
@@ -47,6 +52,7 @@ class ImageFeatures:
         return ImageFeatures(
             tokens=self.tokens.index_select(0, image_index),
             pooled=self.pooled.index_select(0, image_index),
+            memory=tuple(part.index_select(0, image_index) for part in self.memory),
         )
 
 

@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from vlp.models.attention import Attention, GridEmbedding, SelfAttention, feed_forward, mask_bias
+from vlp.models.attention import CrossAttention, GridEmbedding, SelfAttention, feed_forward, mask_bias
 from vlp.models.features import Fused, ImageFeatures, TextFeatures
 from vlp.params import Section
 
@@ -36,7 +36,7 @@ class Params(Section):
 
 
 class Block(nn.Module):
-    """One pre-norm block."""
+    """One pre-norm block; image tokens come normalised from ``GridEmbedding``."""
 
     def __init__(self, params: Params) -> None:
         super().__init__()
@@ -44,15 +44,15 @@ class Block(nn.Module):
         self.self_norm = nn.LayerNorm(width) if params.self_attention else None
         self.self_attention = SelfAttention(width, params.heads, params.dropout) if params.self_attention else None
         self.cross_norm = nn.LayerNorm(width)
-        self.cross_attention = Attention(width, params.heads, params.dropout)
+        self.cross_attention = CrossAttention(width, params.heads, params.dropout)
         self.dropout = nn.Dropout(params.dropout)
         self.feed_forward = feed_forward(width, params.mlp_ratio, params.dropout)
 
-    def forward(self, text: Tensor, bias: Tensor, keys_values: Tensor) -> Tensor:
-        """[N, L, D], [N, 1, 1, L] and the image's [B, P, 2 D] → [N, L, D]."""
+    def forward(self, text: Tensor, bias: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """[N, L, D], [N, 1, 1, L] and the image's keys and values [B, heads, P, d] → [N, L, D]."""
         if self.self_attention is not None and self.self_norm is not None:
             text = text + self.dropout(self.self_attention(self.self_norm(text), bias))
-        text = text + self.dropout(self.cross_attention(self.cross_norm(text), keys_values))
+        text = text + self.dropout(self.cross_attention(self.cross_norm(text), key, value))
         return text + self.feed_forward(text)
 
 
@@ -72,18 +72,18 @@ class Fusion(nn.Module):
         super().__init__()
         self.width = params.hidden
         self.image_embedding = GridEmbedding(image_width, params.hidden, grid)
-        self.keys_values = nn.Linear(params.hidden, 2 * params.hidden * params.layers)
         self.text_projection = nn.Identity() if text_width == self.width else nn.Linear(text_width, self.width)
         self.blocks = nn.ModuleList(Block(params) for _ in range(params.layers))
         self.norm = nn.LayerNorm(self.width)
 
     def embed_image(self, image: ImageFeatures) -> ImageFeatures:
-        """What can be done once an image, however many texts it has.
+        """What can be done once an image, however many texts look at it.
 
         Returns:
-            ``tokens`` [B, P, 2 D × layers]: keys and values of every block, side by side.
+            ``tokens`` [B, P, D]; ``memory``: keys and values of each block, [B, heads, P, d].
         """
-        return ImageFeatures(tokens=self.keys_values(self.image_embedding(image.tokens)), pooled=image.pooled)
+        tokens = self.image_embedding(image.tokens)
+        return ImageFeatures(tokens=tokens, pooled=image.pooled, memory=self._memory(tokens))
 
     def forward(self, text: TextFeatures, attention_mask: Tensor, image: ImageFeatures) -> Fused:
         """Fuse.
@@ -91,14 +91,18 @@ class Fusion(nn.Module):
         Args:
             text: tokens [N, L, Dt].
             attention_mask: int64 [N, L].
-            image: embedded; each row serves N / B consecutive texts.
+            image: embedded; N rows, or B where each serves N / B consecutive texts.
 
         Returns:
             ``tokens`` [N, L, D] and ``pooled`` [N, D].
         """
         tokens = self.text_projection(text.tokens)
         bias = mask_bias(attention_mask, tokens.dtype)
-        for block, keys_values in zip(self.blocks, image.tokens.chunk(len(self.blocks), dim=-1), strict=True):
-            tokens = block(tokens, bias, keys_values)
+        memory = image.memory or self._memory(image.tokens)
+        for block, key, value in zip(self.blocks, memory[::2], memory[1::2], strict=True):
+            tokens = block(tokens, bias, key, value)
         tokens = self.norm(tokens)
         return Fused(tokens=tokens, pooled=tokens[:, 0])
+
+    def _memory(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        return tuple(part for block in self.blocks for part in block.cross_attention.memory(tokens))
