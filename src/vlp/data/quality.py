@@ -13,14 +13,12 @@ from functools import partial
 
 import numpy as np
 
+from vlp.data.duplicates import SIDE as THUMBNAIL
 from vlp.data.parallel import ordered_map
 from vlp.preprocessing.image import ImageError, ImageParams, Prepared, format_of, prepare
 from vlp.preprocessing.text import TextParams, clean, problem, script, words
 from vlp.progress import track
 from vlp.records import Measured, Record
-
-THUMBNAIL = 8
-"""Side of a thumbnail in pixels."""
 
 _REASON = re.compile(r"[a-z][a-z0-9_]*: ")
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Rec. 601

@@ -1,20 +1,19 @@
 """Memory-mapped Arrow shards: the only storage between stages.
 
-Two schemas share one way of writing and opening: ``RECORDS`` (as collected: image bytes) and
-``EXAMPLES`` (prepared: pixels and token ids). A shard is an Arrow IPC file, ``<name>-00000.arrow``;
-nothing in it is executable, and opening one maps it into memory, so that a million rows cost no more
-memory than one.
+One way of writing and opening for every schema: ``RECORDS`` here (as collected: image bytes), that of prepared
+examples in ``examples``, that of measures in ``judged``. A shard is an Arrow IPC file, ``<name>-00000.arrow``;
+nothing in it is executable, and opening one maps it into memory, so that a million rows cost no more memory
+than one.
 
 Source: Arrow columnar format, https://arrow.apache.org/docs/format/Columnar.html#ipc-file-format
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
@@ -24,7 +23,6 @@ ROWS_PER_SHARD = 4096
 ROWS_PER_BATCH = 256
 
 _text = pa.string()
-_ids = pa.list_(pa.int32())
 
 RECORDS = pa.schema(
     [
@@ -43,47 +41,57 @@ RECORDS = pa.schema(
 )
 """One row a ``Record``, field by field."""
 
-EXAMPLES = pa.schema(
-    [
-        pa.field("id", _text, nullable=False),
-        pa.field("group", _text, nullable=False),
-        pa.field("image", pa.binary(), nullable=False),  # uint8 [S, S, 3], row-major
-        pa.field(
-            "captions",
-            pa.list_(pa.struct({"text": _text, "ids": _ids, "negative": _text, "negative_ids": _ids, "kind": _text})),
-        ),
-        pa.field("labels", pa.list_(_text)),
-        pa.field("questions", pa.list_(pa.struct({"text": _text, "ids": _ids, "answer": _text, "type": _text}))),
-        # mask: bool [S, S] row-major, packed eight pixels a byte (numpy.packbits)
-        pa.field("regions", pa.list_(pa.struct({"expression": _text, "ids": _ids, "mask": pa.binary()}))),
-        pa.field("annotation", _text),
-    ]
-)
-"""One row an ``Example``, every text beside its token ids."""
-
 
 class ShardError(ValueError):
     """A folder of shards is missing, empty, of another schema, or not readable."""
 
 
-def write(folder: Path, name: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
-    """Write ``rows`` as ``<name>-00000.arrow``, … in ``folder``; returns how many rows.
+class Writer:
+    """Writes rows as ``<name>-00000.arrow``, … in a folder; a context manager.
 
-    The same rows give the same bytes, no rows give one empty shard. Memory holds ``ROWS_PER_BATCH``
-    rows at a time.
+    The same rows give the same bytes, no rows give one empty shard. Memory holds ``ROWS_PER_BATCH`` rows.
     """
-    rows = iter(rows)
-    count = 0
-    batch = list(itertools.islice(rows, ROWS_PER_BATCH))
-    for shard in itertools.count():
-        with pa.ipc.new_file(str(folder / f"{name}-{shard:05d}.arrow"), schema) as writer:
-            for _ in range(ROWS_PER_SHARD // ROWS_PER_BATCH):
-                writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
-                count += len(batch)
-                batch = list(itertools.islice(rows, ROWS_PER_BATCH))
-                if not batch:
-                    return count
-    raise AssertionError("unreachable")
+
+    def __init__(self, folder: Path, name: str, schema: pa.Schema) -> None:
+        self.folder, self.name, self.schema = folder, name, schema
+        self.count = 0
+        self._rows: list[dict[str, Any]] = []
+        self._file = self._open(0)
+
+    def _open(self, shard: int) -> Any:
+        return pa.ipc.new_file(str(self.folder / f"{self.name}-{shard:05d}.arrow"), self.schema)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append one row."""
+        if self.count and self.count % ROWS_PER_SHARD == 0:
+            self._flush()
+            self._file.close()
+            self._file = self._open(self.count // ROWS_PER_SHARD)
+        self._rows.append(row)
+        self.count += 1
+        if len(self._rows) == ROWS_PER_BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._file.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=self.schema))
+            self._rows = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, fault: object, *_: object) -> None:
+        if fault is None:
+            self._flush()
+        self._file.close()
+
+
+def write(folder: Path, name: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
+    """Write ``rows`` as the shards ``<name>-*`` in ``folder``; returns how many rows."""
+    with Writer(folder, name, schema) as writer:
+        for row in rows:
+            writer.add(row)
+    return writer.count
 
 
 def paths(folder: Path, name: str) -> list[Path]:
@@ -113,24 +121,39 @@ def open_table(folder: Path, name: str) -> pa.Table:
     return pa.concat_tables(tables)
 
 
+def read(folder: Path, name: str) -> Iterator[dict[str, Any]]:
+    """The rows of the shards ``<name>-*`` in ``folder``, in order, as plain objects, a batch in memory at a time."""
+    for batch in open_table(folder, name).to_batches(max_chunksize=ROWS_PER_BATCH):
+        yield from batch.to_pylist()
+
+
 def write_records(folder: Path, records: Iterable[Record]) -> int:
     """Write ``records`` as the shards ``records-*``; returns how many."""
     return write(folder, "records", (asdict(record) for record in records), RECORDS)
 
 
-def read_records(folder: Path) -> Iterator[Record]:
-    """The records of the shards ``records-*`` in ``folder``, in order, one at a time."""
-    for batch in open_table(folder, "records").to_batches(max_chunksize=ROWS_PER_BATCH):
+def read_records(folder: Path, *, images: bool = True) -> Iterator[Record]:
+    """The records of the shards ``records-*`` in ``folder``, in order, one at a time.
+
+    Args:
+        folder: what the ingest stage wrote.
+        images: False leaves ``image`` empty, without reading it: for passes over texts.
+    """
+    table = open_table(folder, "records")
+    if not images:
+        table = table.drop_columns(["image"])
+    for batch in table.to_batches(max_chunksize=ROWS_PER_BATCH):
         yield from map(_record, batch.to_pylist())
 
 
 def _record(row: dict[str, Any]) -> Record:
     return Record(
         **{
+            "image": b"",
             **row,
-            "captions": tuple(Caption(**{**item, "kind": item["kind"] or ""}) for item in row["captions"]),
+            "captions": tuple(Caption(**{**item, "kind": item["kind"] or ""}) for item in row["captions"] or ()),
             "labels": tuple(row["labels"] or ()),
-            "questions": tuple(Question(**item) for item in row["questions"] or ()),
+            "questions": tuple(Question(**{**item, "type": item["type"] or ""}) for item in row["questions"] or ()),
             "regions": tuple(Region(**item) for item in row["regions"] or ()),
         }
     )

@@ -1,0 +1,109 @@
+"""Pictures that are nearly the same, among a million, in colour.
+
+Two pictures are compared by their 8×8 RGB thumbnails: the root mean square of the difference, on the 8-bit
+scale, after the best small shift of one against the other is taken out (one step of Lucas and Kanade 1981, An
+iterative image registration technique). A shift beyond what a thumbnail can undo still leaves sharpness,
+contrast and saturation as they were; where all three agree, a larger distance is allowed.
+
+A grey-scale perceptual hash would be quicker and wrong: pictures that differ in colour only would be one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+SIDE = 8
+LOOK_ALIKES = 32
+"""Candidates examined for each picture: the nearest ones. It keeps a million copies of one picture linear."""
+
+_MOST_SHIFT = 0.25  # of a thumbnail's pixel: two pixels of a picture of 64
+_SHIFTED = 1.75  # how much farther two pictures of one appearance may lie
+_RAW = 1.3  # how much farther thumbnails lie before the shift is taken out than after
+_SAME_APPEARANCE = np.array([0.12, 0.03, 0.008])  # differences of logarithms: sharpness, contrast, saturation
+_PAIRS_AT_ONCE = 1 << 14
+
+
+def near_pairs(thumbnails: np.ndarray, appearances: np.ndarray, distance: float) -> list[tuple[int, int, float]]:
+    """Every pair of near duplicates, as (earlier row, later row, distance), sorted.
+
+    Args:
+        thumbnails: uint8 [N, 192], ``Measured.thumbnail``.
+        appearances: float [N, 3], sharpness, contrast and saturation.
+        distance: the largest distance of near duplicates, on the 8-bit scale.
+    """
+    if len(thumbnails) < 2:
+        return []
+    # Equal thumbnails would be one crowded spot in the tree: the first of them stands for all.
+    rows = np.ascontiguousarray(thumbnails).view(np.dtype((np.void, thumbnails.shape[1]))).ravel()
+    _, first, which = np.unique(rows, return_index=True, return_inverse=True)
+    leaders = first[which]
+    equal = np.flatnonzero(leaders != np.arange(len(rows)))
+    found = [(int(leaders[row]), int(row), 0.0) for row in equal]
+    distinct = np.sort(first)
+    looks = np.log1p(appearances[distinct])
+    for one, two in _candidates(thumbnails[distinct], looks, distance):
+        apart = shifted_distance(thumbnails[distinct[one]], thumbnails[distinct[two]])
+        alike = (np.abs(looks[one] - looks[two]) <= _SAME_APPEARANCE).all(axis=1)
+        near = apart <= np.where(alike, _SHIFTED * distance, distance)
+        for a, b, away in zip(distinct[one[near]], distinct[two[near]], apart[near], strict=True):
+            found.append((int(min(a, b)), int(max(a, b)), float(away)))
+    return sorted(found)
+
+
+def shifted_distance(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Distances of N pairs of thumbnails, the best small shift taken out.
+
+    Args:
+        one: uint8 [N, 192].
+        two: uint8 [N, 192].
+
+    Returns:
+        float64 [N], levels of 255.
+    """
+    left, right = (side.reshape(-1, SIDE, SIDE, 3).astype(np.float64) for side in (one, two))
+    middle = (left + right) / 2
+    down, across = (np.asarray(np.gradient(middle, axis=axis)) for axis in (1, 2))
+    difference = left - right
+    xx, yy, xy = _dot(across, across), _dot(down, down), _dot(across, down)
+    dx, dy = _dot(difference, across), _dot(difference, down)
+    # The two unknowns of least squares by Cramer's rule; where the picture is flat, nothing is shifted.
+    determinant = np.maximum(xx * yy - xy * xy, 1e-9)
+    by_x = np.clip((dx * yy - dy * xy) / determinant, -_MOST_SHIFT, _MOST_SHIFT)
+    by_y = np.clip((dy * xx - dx * xy) / determinant, -_MOST_SHIFT, _MOST_SHIFT)
+    rest = difference - by_x * across - by_y * down
+    return np.asarray(np.sqrt((rest * rest).mean(axis=(1, 2, 3))))
+
+
+def _dot(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Inner products of N pictures [N, 8, 8, 3], as [N, 1, 1, 1]."""
+    return np.asarray((one * two).sum(axis=(1, 2, 3), keepdims=True))
+
+
+def _candidates(thumbnails: np.ndarray, looks: np.ndarray, distance: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of rows that may be near, in chunks: two searches, for what is near and for what is shifted."""
+    # Sums over quarters, scaled to be orthonormal: never farther apart than the thumbnails themselves.
+    quarters = thumbnails.reshape(-1, 2, SIDE // 2, 2, SIDE // 2, 3).sum(axis=(2, 4), dtype=np.float64)
+    points = quarters.reshape(len(thumbnails), -1) / (SIDE // 2)
+    reach = distance * np.sqrt(thumbnails.shape[1])
+    # In the second search each axis is scaled so that 1 is as far as it may be.
+    shifted = np.hstack([points / (reach * _SHIFTED * _RAW), looks / _SAME_APPEARANCE])
+    pairs = np.vstack([_neighbours(points, reach * _RAW, 2), _neighbours(shifted, 1.0, np.inf)])
+    pairs = np.unique(pairs, axis=0)
+    return [
+        (chunk[:, 0], chunk[:, 1])
+        for chunk in np.array_split(pairs, max(1, -(-len(pairs) // _PAIRS_AT_ONCE)))
+        if len(chunk)
+    ]
+
+
+def _neighbours(points: np.ndarray, radius: float, norm: float) -> np.ndarray:
+    """Pairs (lower row, higher row) [M, 2] of each point with its nearest ones inside ``radius``."""
+    from scipy.spatial import cKDTree  # type: ignore[import-untyped]
+
+    tree = cKDTree(points)
+    count = min(LOOK_ALIKES + 1, len(points))
+    _, nearest = tree.query(points, k=count, p=norm, distance_upper_bound=radius * (1 + 1e-9), workers=-1)
+    rows = np.repeat(np.arange(len(points)), count)
+    others = nearest.ravel()
+    real = (others < len(points)) & (others != rows)
+    return np.sort(np.stack([rows[real], others[real]], axis=1), axis=1)
