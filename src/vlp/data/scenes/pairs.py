@@ -32,7 +32,7 @@ from vlp.data.scenes.statements import (
     Relation,
     Statement,
 )
-from vlp.data.scenes.world import COLOURS, SHAPES, SIZES, Scene, Thing
+from vlp.data.scenes.world import COLOURS, MOST_THINGS, SHAPES, SIZES, Scene, Thing
 
 Pair = tuple[Statement, Statement]
 """A true statement and its false edit."""
@@ -170,29 +170,37 @@ def relation(rng: random.Random, scene: Scene) -> Pair | None:
 
 
 def count(rng: random.Random, scene: Scene) -> Pair | None:
-    """Edited is the number, or what is counted."""
+    """Edited is the number of all things, the number of some, or what is counted.
+
+    Numbers of all things are drawn first and then held against the scene, once: were they drawn again until
+    they fit, scenes that offer little else would tell their own number more often than others do.
+    """
     way = rng.random()
-    if way < 0.2:
-        number = rng.choice((2, 3, 4))
-        pair = [Count("exactly", number, Noun()), Count("exactly", number + 1, Noun())]
-        pair.sort(key=lambda statement: holds(statement, scene), reverse=True)
-        return (pair[0], pair[1]) if holds(pair[0], scene) else None
+    number = rng.choice(range(2, MOST_THINGS))
+    if way < 0.25 and len(scene.things) in (number, number + 1):
+        true, false = (number, number + 1) if len(scene.things) == number else (number + 1, number)
+        return Count("exactly", true, Noun()), Count("exactly", false, Noun())
     form = rng.choice((("shape",), ("shape",), ("colour",), ("colour",), ("size",), ("colour", "shape")))
     counts = Counter(_noun(thing, form) for thing in scene.things)
+    one, two = rng.choice(list(counts)), rng.choice(list(counts))
+    if way < 0.75 and counts[one] != counts[two]:
+        return Count("exactly", counts[one], one), Count("exactly", counts[two], one)
+    return _count_others(rng, scene, form) or _count_others(rng, scene, ("shape",))
+
+
+def _count_others(rng: random.Random, scene: Scene, form: Sequence[str]) -> Pair | None:
+    """*Two circles* against *two squares*; None where all sizes are as frequent as each other."""
+    counts = Counter(_noun(thing, form) for thing in scene.things)
     one = rng.choice(list(counts))
-    if way < 0.6:
-        two = rng.choice(list(counts))
-        same = counts[one] == counts[two]
-        return None if same else (Count("exactly", counts[one], one), Count("exactly", counts[two], one))
     other = edit(rng, one, scene, lambda changed: counts[changed] != counts[one])
     if other is None:
         return None
-    true, false = sorted((one, other), key=lambda noun: counts[noun], reverse=True)
+    many, few = sorted((one, other), key=lambda noun: counts[noun], reverse=True)
     quantifier = rng.choice(("exactly", "exactly", "at least", "at most"))
     if quantifier == "at least":
-        return Count("at least", counts[true], true), Count("at least", counts[true], false)
-    if quantifier == "at most" and counts[false] > 0:
-        return Count("at most", counts[false], false), Count("at most", counts[false], true)
+        return Count("at least", counts[many], many), Count("at least", counts[many], few)
+    if quantifier == "at most" and counts[few] > 0:
+        return Count("at most", counts[few], few), Count("at most", counts[few], many)
     return Count("exactly", counts[one], one), Count("exactly", counts[one], other)
 
 
