@@ -60,7 +60,7 @@ endif
 # The slow tests wait for stages that use both cores by themselves, so they share two workers with the rest.
 .PHONY: test
 test: $(INSTALLED) ## Run the whole test suite, offline
-	@pytest -q -n 2 --dist worksteal
+	@pytest -q -n 2 --dist loadgroup
 
 .PHONY: test-unit
 test-unit: $(INSTALLED) ## Run the fast tests only

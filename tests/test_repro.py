@@ -1,0 +1,188 @@
+"""The real pipeline, in fresh clones of the last commit, at a tiny size and with the network closed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from support.graph import load_yaml
+from vlp import overlays
+
+# One worker of pytest-xdist runs all of these: they share the first clone's run, and each uses both cores.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("repro")]
+
+PROJECT = Path(__file__).resolve().parent.parent
+PRESET = "tiny.yaml"
+
+
+def environment(clone: Path) -> dict[str, str]:
+    """This environment with ``clone``'s own code, the network closed, and as many threads as a user's run has."""
+    code = [str(clone / "tests" / "offline"), str(clone / "src")]
+    own = os.environ | {"PYTHONPATH": os.pathsep.join(code), "DVC_SITE_CACHE_DIR": str(clone.parent / "site")}
+    return {name: value for name, value in own.items() if name != "OMP_NUM_THREADS"}
+
+
+def command(clone: Path, *arguments: str) -> str:
+    """What ``arguments`` say on standard output; an error with both streams' ends where they fail."""
+    done = subprocess.run(arguments, cwd=clone, env=environment(clone), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(arguments)}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def stages_run(output: str) -> list[str]:
+    return re.findall(r"^Running stage '([^']+)'", output, re.MULTILINE)
+
+
+def clone_into(folder: Path) -> Path:
+    subprocess.run(["git", "clone", "--quiet", str(PROJECT), str(folder)], check=True)
+    return folder
+
+
+def change(clone: Path, *settings: str) -> None:
+    overlays.apply(None, settings, clone / "params.yaml")
+
+
+def outs(clone: Path) -> dict[str, str | None]:
+    """Every out in dvc.lock, with its hash."""
+    stages = load_yaml(clone / "dvc.lock")["stages"]
+    return {out["path"]: out.get("md5") for stage in stages.values() for out in stage["outs"]}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A clone in which the whole pipeline has run once, at the tiny size; tests only read it."""
+    clone = clone_into(tmp_path_factory.mktemp("finished") / "clone")
+    overlays.apply(clone / "presets" / PRESET, [], clone / "params.yaml")
+    (clone / "dvc.lock").unlink(missing_ok=True)
+    command(clone, "dvc", "repro")
+    return clone
+
+
+@pytest.fixture
+def again(finished, tmp_path) -> Path:
+    """A copy of the finished clone, cache and results included, to change."""
+    return shutil.copytree(finished, tmp_path / "clone", symlinks=True)
+
+
+def test_the_committed_results_are_those_of_the_committed_code(tmp_path):
+    clone = clone_into(tmp_path / "clone")
+    assert (clone / "dvc.lock").exists(), "no dvc.lock in the last commit: make repro, and commit dvc.lock and metrics/"
+    left = command(clone, "dvc", "repro", "--dry", "--allow-missing")
+    stale = stages_run(left)
+    assert not stale, (
+        f"dvc.lock and metrics/ of the last commit are not of its code: {', '.join(stale)} would run in a clean clone; "
+        f"make repro, and commit dvc.lock and metrics/\n{left}"
+    )
+    unrecorded = [path for path in outs(clone) if path.startswith("metrics/") and not (clone / path).exists()]
+    assert not unrecorded, f"in dvc.lock, but not in git: {', '.join(unrecorded)}"
+
+
+def test_a_fresh_clone_runs_from_data_to_bundle_without_a_network(finished):
+    recorded = outs(finished)
+    assert {"data/prepared", "models/pretrained", "models/bundle"} <= recorded.keys()
+    assert not [path for path in recorded if not (finished / path).exists()]
+    graph = load_yaml(finished / "dvc.yaml")["stages"]
+    tasks = load_yaml(finished / "params.yaml")["tasks"]
+    expected = {name for name, stanza in graph.items() if "foreach" not in stanza}
+    expected |= {f"{name}@{task}" for name, stanza in graph.items() if "foreach" in stanza for task in tasks}
+    assert load_yaml(finished / "dvc.lock")["stages"].keys() == expected
+    for path in (finished / "metrics").rglob("*.json"):
+        assert json.loads(path.read_text(encoding="utf-8")), path
+
+
+def test_a_second_run_runs_nothing(again):
+    before = (again / "dvc.lock").read_bytes()
+    assert stages_run(command(again, "dvc", "repro")) == []
+    assert (again / "dvc.lock").read_bytes() == before
+
+
+def test_a_learning_rate_re_runs_training_onward_and_nothing_before(again):
+    rate = load_yaml(again / "params.yaml")["pretrain"]["training"]["learning_rate"]
+    change(again, f"pretrain.training.learning_rate={rate * 0.5}")
+    ran = set(stages_run(command(again, "dvc", "repro")))
+    assert {"pretrain", "finetune@matching", "evaluate@matching", "export"} <= ran
+    assert not ran & {"ingest", "validate", "preprocess"}
+
+
+def test_a_tasks_own_rate_leaves_pretraining_alone(again):
+    rate = load_yaml(again / "params.yaml")["tasks"]["matching"]["training"]["learning_rate"]
+    change(again, f"tasks.matching.training.learning_rate={rate * 0.5}")
+    ran = set(stages_run(command(again, "dvc", "repro")))
+    assert ran == {"finetune@matching", "evaluate@matching", "export"}
+
+
+def test_an_edit_outside_a_stages_code_re_runs_nothing(again):
+    used = load_yaml(again / "params.yaml")["model"]["fusion"]["name"]
+    unused = [path for path in (again / "src/vlp/models/fusion").glob("*.py") if path.stem not in ("__init__", used)]
+    others = [again / "src" / "vlp" / "__init__.py", again / "src" / "vlp" / "cli.py", again / "README.md"]
+    (again / "flows").mkdir(exist_ok=True)
+    for path in [*unused, *others, *(again / "flows").glob("*.py"), again / "flows" / "new.py"]:
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n# edited\n")
+    assert unused
+    assert stages_run(command(again, "dvc", "repro")) == []
+
+
+def kill_in(clone: Path, stage: str, delay_s: float) -> bool:
+    """Start ``dvc repro`` and SIGKILL all of it ``delay_s`` after ``stage`` began; False if it never began."""
+    process = subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=clone,
+        env=environment(clone) | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        began = any(f"Running stage '{stage}'" in line for line in process.stdout)
+        if began:
+            time.sleep(delay_s)
+        return began
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_killed_run_leaves_nothing_that_looks_finished_and_the_next_one_ends_the_same(finished, tmp_path):
+    clone = clone_into(tmp_path / "clone")
+    overlays.apply(clone / "presets" / PRESET, [], clone / "params.yaml")
+    (clone / "dvc.lock").unlink(missing_ok=True)
+    shutil.rmtree(clone / "metrics", ignore_errors=True)
+    whole = {path: sorted(file.name for file in (finished / path).rglob("*")) for path in outs(finished)}
+    # A stage's life: its imports (the first seconds), its work, its last writes.
+    for stage, delay_s in (
+        ("ingest", 1.0),
+        ("preprocess", 2.0),
+        ("pretrain", 8.0),
+        ("finetune@matching", 9.0),
+        ("export", 8.0),
+    ):
+        assert kill_in(clone, stage, delay_s), f"{stage} never began"
+        for path, files in whole.items():
+            found = sorted(file.name for file in (clone / path).rglob("*"))
+            assert not (clone / path).exists() or found == files, f"{path} is half-written after a kill in {stage}"
+    command(clone, "dvc", "repro")
+    assert (clone / "dvc.lock").read_text(encoding="utf-8") == (finished / "dvc.lock").read_text(encoding="utf-8")
+    assert not list(clone.glob("*/.*.partial")), "left over from a killed stage"
+
+
+def test_the_network_is_closed_in_child_processes(tmp_path):
+    code = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)"
+    child = subprocess.run(
+        [sys.executable, "-c", code], env=environment(PROJECT), capture_output=True, text=True, check=False
+    )
+    assert "a test's child process reached for the network" in child.stderr
