@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def check(frames: Frames, params: ValidateParams) -> list[Outcome]:
     return [_outcome(each, frames.named(each.frame), results.get(each.name)) for each in suite]
 
 
-def failures(outcomes: list[Outcome], severity: Severity) -> list[Outcome]:
+def failures(outcomes: Sequence[Outcome], severity: Severity) -> list[Outcome]:
     """The outcomes of ``severity`` that were not met."""
     return [each for each in outcomes if each.severity == severity and not each.met]
 
@@ -101,13 +102,14 @@ _OF_TABLES = ("ExpectTableColumnsToMatchOrderedList", "ExpectTableRowCountToBeBe
 
 def _run(frames: Frames, suite: list[Check]) -> dict[str, dict[str, Any]]:
     """Success and result of each check, by its name: one Great Expectations suite a frame."""
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # hundreds of lines as it is imported
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its dependencies, as they are imported
         import great_expectations as gx
         import great_expectations.expectations as gxe
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)  # it sets its own
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_or_update_pandas("vlp")

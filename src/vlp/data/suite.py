@@ -35,6 +35,7 @@ class ValidateParams(Section):
     max_answer_share: float = Field(ge=0, le=1, description="warning: of the answers, the commonest")
     min_contrast: float = Field(ge=0, description="warning: standard deviation of the luma of nearly every image")
     nearly_every: float = Field(0.99, gt=0, le=1, description="the share that `nearly every` means")
+    examples: int = Field(4, ge=0, le=100, description="records that the report shows of each finding")
 
     @field_validator("caption_words")
     @classmethod

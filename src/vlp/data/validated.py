@@ -1,57 +1,17 @@
-"""What validation knows and leaves behind: measures, findings, and what can be counted of both.
-
-``data/validated`` holds ``measures.arrow`` (one row a ``Measured``) and ``findings.jsonl`` (one ``Finding`` a
-line, in the order they were made).
-"""
+"""What can be counted of a validated data set: contents, findings by what they do, the figures of its metrics."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-
-from vlp import files
 from vlp.records import Finding, Measured, Record
 
-MEASURES, FINDINGS = "measures.arrow", "findings.jsonl"
-ROWS_PER_BATCH = 4096
-
-_text, _texts = pa.string(), pa.list_(pa.string())
-
-SCHEMA = pa.schema(
-    [
-        pa.field("id", _text, nullable=False),
-        pa.field("group", _text, nullable=False),
-        pa.field("split", _text),
-        pa.field("readable", pa.bool_(), nullable=False),
-        pa.field("problem", _text, nullable=False),
-        pa.field("notes", _texts, nullable=False),
-        pa.field("format", _text, nullable=False),
-        pa.field("mode", _text, nullable=False),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("file_bytes", pa.int64(), nullable=False),
-        pa.field("sharpness", pa.float64(), nullable=False),
-        pa.field("contrast", pa.float64(), nullable=False),
-        pa.field("saturation", pa.float64(), nullable=False),
-        pa.field("content_hash", _text, nullable=False),
-        pa.field("pixel_hash", _text, nullable=False),
-        pa.field("thumbnail", pa.binary(), nullable=False),
-        pa.field("caption_problems", _texts, nullable=False),
-        pa.field("caption_words", pa.list_(pa.int32()), nullable=False),
-        pa.field("caption_hashes", _texts, nullable=False),
-        pa.field("caption_scripts", _texts, nullable=False),
-    ]
-)
-"""One row a ``Measured``, field by field."""
-
-_CAPTION = re.compile(r"captions\[(\d+)\]")
+CAPTION = re.compile(r"captions\[(\d+)\]")
+"""The field of a finding about one caption, and its index."""
 
 
 @dataclass(slots=True)
@@ -97,7 +57,7 @@ def verdicts(findings: Iterable[Finding]) -> Verdicts:
         counts[finding.action, finding.reason] += 1
         if finding.action == "rejected":
             rejected[finding.record].append(finding.reason)
-        elif finding.action == "dropped" and (place := _CAPTION.fullmatch(finding.field)):
+        elif finding.action == "dropped" and (place := CAPTION.fullmatch(finding.field)):
             dropped[finding.record].add(int(place[1]))
     by_reason: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for (action, reason), count in sorted(counts.items()):
@@ -121,31 +81,3 @@ def counts(measures: Sequence[Measured], found: Verdicts) -> dict[str, Any]:
         "captions": sum(len(each.caption_words) for each in measures),
         "captions_dropped": sum(map(len, found.dropped_captions.values())),
     }
-
-
-def write(folder: Path, measures: Sequence[Measured], findings: Iterable[Finding]) -> None:
-    """Write both files into ``folder``; the same input gives the same bytes."""
-    with pa.ipc.new_file(str(folder / MEASURES), SCHEMA) as writer:
-        for start in range(0, len(measures), ROWS_PER_BATCH):
-            rows = [asdict(each) for each in measures[start : start + ROWS_PER_BATCH]]
-            writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=SCHEMA))
-    files.write_jsonl(folder / FINDINGS, map(asdict, findings))
-
-
-def read_findings(folder: Path) -> list[Finding]:
-    """The findings of ``folder``, in order.
-
-    Raises:
-        ValueError: the file is missing or has a line that is no finding.
-    """
-    path = folder / FINDINGS
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; run the stage validate first")
-    findings = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                findings.append(Finding(**json.loads(line)))
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{path}:{number}: not a finding ({error})") from None
-    return findings

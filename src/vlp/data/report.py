@@ -1,0 +1,259 @@
+"""The validation report: one HTML file that opens anywhere, offline, and is the same bytes for the same data.
+
+Every text from the data is escaped, its invisible characters made visible; the page allows no script.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jinja2 import Environment, StrictUndefined
+from PIL import Image
+
+from vlp.data.expectations import Outcome, failures
+from vlp.data.report_page import PAGE
+from vlp.data.suite import ValidateParams
+from vlp.data.validated import CAPTION, Contents
+from vlp.files import atomic
+from vlp.preprocessing.image import ImageError, ImageParams, prepare
+from vlp.records import Finding, Measured
+
+THUMBNAIL = 64
+COLOURS = 64
+"""Colours of a thumbnail's palette: it shows what a picture is, in a third of the bytes."""
+BARS = 32
+ROWS = 12
+LONGEST = 160
+
+ACTIONS = {
+    "rejected": "the record goes",
+    "dropped": "this part goes, the record stays",
+    "repaired": "kept, after an exact repair",
+    "reported": "kept as it is, for a person to look at",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """All that a report tells."""
+
+    measures: Sequence[Measured]
+    findings: Sequence[Finding]
+    outcomes: Sequence[Outcome]
+    contents: Contents
+    counts: dict[str, Any]
+    """Of ``validated.counts``."""
+
+
+def write(path: Path, validation: Validation, records: pa.Table, image: ImageParams, params: ValidateParams) -> None:
+    """Write the page to ``path``, atomically.
+
+    Args:
+        path: of the HTML file.
+        validation: what it tells.
+        records: what was ingested, as the rows of ``shards.RECORDS``: for the examples.
+        image: limits and geometry of images.
+        params: how many examples to show, and whether critical failures stop the pipeline.
+    """
+    with atomic(path) as partial:
+        page = render(validation, lambda row: records.slice(row, 1).to_pylist()[0], image, params)
+        partial.write_text(page, encoding="utf-8")
+
+
+def render(
+    validation: Validation, row_at: Callable[[int], dict[str, Any]], image: ImageParams, params: ValidateParams
+) -> str:
+    """The page.
+
+    Args:
+        validation: what it tells.
+        row_at: the row of ``shards.RECORDS`` of each of ``validation.measures``, by position: for the examples.
+        image: limits and geometry of images.
+        params: how many examples to show, and whether critical failures stop the pipeline.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page: str = environment.from_string(PAGE).render(
+        verdict=_verdict(validation, params),
+        tiles=_tiles(validation),
+        outcomes=validation.outcomes,
+        actions=list(_actions(validation, row_at, image, params.examples)),
+        histograms=list(_histograms(validation)),
+        shares=list(_shares(validation)),
+    )
+    return page
+
+
+def visible(text: str) -> str:
+    """``text`` for a reader: control and format characters shown, the end left out where it is long."""
+    shown = "".join(_shown(char) for char in text[:LONGEST])
+    return shown + "…" * (len(text) > LONGEST)
+
+
+def _shown(char: str) -> str:
+    if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+        return char
+    return chr(0x2400 + ord(char)) if ord(char) < 32 else f"⟨U+{ord(char):04X}⟩"
+
+
+def _verdict(validation: Validation, params: ValidateParams) -> dict[str, str]:
+    critical = len(failures(validation.outcomes, "critical"))
+    warning = len(failures(validation.outcomes, "warning"))
+    tail = f" and {warning} warning{'s' * (warning != 1)}" if warning else ""
+    if critical:
+        title = f"{critical} critical failure{'s' * (critical > 1)}{tail}"
+        means = "The pipeline stops here." if params.mode == "enforce" else "The mode lets the pipeline go on."
+        return {"title": title, "tone": "bad", "means": means}
+    if warning:
+        title = f"Passed with {warning} warning{'s' * (warning > 1)}"
+        return {"title": title, "tone": "warn", "means": "The pipeline goes on; a person should look."}
+    if not validation.outcomes:
+        return {"title": "Not checked", "tone": "warn", "means": "Records were measured, nothing was expected of them."}
+    return {"title": "Passed", "tone": "good", "means": "Every expectation is met."}
+
+
+def _tiles(validation: Validation) -> list[tuple[str, str]]:
+    counts = validation.counts
+    return [
+        ("records", f"{counts['records']:,}"),
+        ("kept", f"{counts['records'] - counts['rejected']:,}"),
+        ("rejected", f"{counts['rejected']:,}"),
+        ("share rejected", f"{counts['reject_share']:.2%}"),
+        ("captions", f"{counts['captions']:,}"),
+        ("captions dropped", f"{counts['captions_dropped']:,}"),
+    ]
+
+
+def _actions(
+    validation: Validation, row_at: Callable[[int], dict[str, Any]], image: ImageParams, examples: int
+) -> Iterator[dict[str, Any]]:
+    found: defaultdict[tuple[str, str], list[Finding]] = defaultdict(list)
+    counts: Counter[tuple[str, str]] = Counter()
+    of_records: Counter[tuple[str, str]] = Counter()
+    last: dict[tuple[str, str], str] = {}
+    for finding in validation.findings:  # those of one record stand together
+        key = (finding.action, finding.reason)
+        counts[key] += 1
+        of_records[key] += last.get(key) != finding.record
+        last[key] = finding.record
+        if len(found[key]) < examples:
+            found[key].append(finding)
+    wanted = {finding.record for each in found.values() for finding in each}
+    position = {each.id: at for at, each in enumerate(validation.measures) if each.id in wanted}
+    records = len(validation.measures)
+    for action, means in ACTIONS.items():
+        reasons = [
+            {
+                "name": reason,
+                "count": f"{count:,}",
+                "share": f"{of_records[kind, reason] / records:.2%}",
+                "examples": [_example(each, row_at(position[each.record]), image) for each in found[kind, reason]],
+            }
+            for (kind, reason), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+            if kind == action
+        ]
+        if reasons:
+            yield {"name": action, "means": means, "reasons": reasons}
+
+
+def _example(finding: Finding, row: dict[str, Any], image: ImageParams) -> dict[str, str]:
+    place = CAPTION.fullmatch(finding.field)
+    return {
+        "record": visible(finding.record),
+        "field": finding.field,
+        "detail": visible(finding.detail),
+        "text": visible(row["captions"][int(place[1])]["text"]) if place else "",
+        "picture": _picture(row["image"], image),
+    }
+
+
+def _picture(data: bytes, params: ImageParams) -> str:
+    """A small PNG as a data URI; empty where the image does not decode."""
+    try:
+        pixels = prepare(data, params.model_copy(update={"size": THUMBNAIL})).pixels
+    except ImageError:
+        return ""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).quantize(COLOURS).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _histograms(validation: Validation) -> Iterator[dict[str, Any]]:
+    readable = [each for each in validation.measures if each.readable]
+    words = [count for each in validation.measures for count in each.caption_words]
+    yield histogram("Width, pixels", [each.width for each in readable])
+    yield histogram("Height, pixels", [each.height for each in readable])
+    yield histogram("File size, kB", [each.file_bytes / 1000 for each in readable])
+    yield histogram("Contrast", [each.contrast for each in readable])
+    yield histogram("Words of a caption", words)
+    yield histogram("Captions of a record", [len(each.caption_words) for each in validation.measures])
+
+
+def histogram(title: str, values: Sequence[float]) -> dict[str, Any]:
+    """Bars of a histogram on 320 × 100 units, up to ``BARS`` of them; whole numbers are never cut in two."""
+    if not values:
+        return {"title": title, "bars": [], "low": "", "high": "", "summary": "none"}
+    array = np.asarray(values, dtype=np.float64)
+    low, high, median = float(array.min()), float(array.max()), float(np.median(array))
+    if low == high:
+        return {"title": title, "bars": [], "low": "", "high": "", "summary": f"all {low:g} ({len(array):,})"}
+    whole = bool((array == np.round(array)).all())
+    step = max(1, math.ceil((high - low + 1) / BARS)) if whole else (high - low) / BARS
+    edges = low + step * np.arange(math.ceil((high - low + 1) / step) + 1 if whole else BARS + 1)
+    if not whole:
+        edges[-1] = high
+    counts, _ = np.histogram(array, edges)
+    width, tallest = 320 / len(counts), int(counts.max())
+    bars = [
+        {
+            "x": f"{number * width + 0.5:.2f}",
+            "y": f"{99 - 98 * count / tallest:.2f}",
+            "width": f"{width - 1:.2f}",
+            "height": f"{98 * count / tallest:.2f}",
+            "label": _label(edges[number], edges[number + 1], whole, int(count)),
+        }
+        for number, count in enumerate(counts)
+        if count
+    ]
+    summary = f"{low:.4g} to {high:.4g}, median {median:.4g} ({len(array):,})"
+    return {"title": title, "bars": bars, "low": f"{low:.4g}", "high": f"{high:.4g}", "summary": summary}
+
+
+def _label(low: float, high: float, whole: bool, count: int) -> str:
+    if whole:
+        last = int(high) - 1
+        return f"{int(low)}: {count:,}" if last == int(low) else f"{int(low)} to {last}: {count:,}"
+    return f"{low:.4g} to {high:.4g}: {count:,}"
+
+
+def _shares(validation: Validation) -> Iterator[dict[str, Any]]:
+    measures, contents = validation.measures, validation.contents
+    scripts = Counter(script for each in measures for script in each.caption_scripts)
+    for title, counts in (
+        ("Formats", Counter(f"{each.format} {each.mode}" for each in measures if each.readable)),
+        ("Official splits", Counter(each.split for each in measures if each.split)),
+        ("Scripts of captions", Counter({script or "none": count for script, count in scripts.items()})),
+        ("What negatives change", contents.kinds),
+        ("Labels", contents.labels),
+        ("Answers", contents.answers),
+    ):
+        if counts:
+            yield _bars(title, counts)
+
+
+def _bars(title: str, counts: Counter[str]) -> dict[str, Any]:
+    rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = [
+        {"name": visible(name) or "none", "count": f"{count:,}", "width": f"{100 * count / rows[0][1]:.2f}"}
+        for name, count in rows[:ROWS]
+    ]
+    return {"title": title, "rows": shown, "others": max(0, len(rows) - ROWS)}
