@@ -98,7 +98,7 @@ def _candidates(thumbnails: np.ndarray, looks: np.ndarray, distance: float) -> l
 
 def _neighbours(points: np.ndarray, radius: float, norm: float) -> np.ndarray:
     """Pairs (lower row, higher row) [M, 2] of each point with its nearest ones inside ``radius``."""
-    from scipy.spatial import cKDTree  # type: ignore[import-untyped]
+    from scipy.spatial import cKDTree
 
     tree = cKDTree(points)
     count = min(LOOK_ALIKES + 1, len(points))

@@ -163,9 +163,18 @@ def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str], params: TextParams) -> list[list[int]]:
     """Token ids of each text, [CLS] first and [SEP] last, at most ``params.max_tokens`` of them, not padded."""
-    last, limit = _id(tokenizer, SEP), params.max_tokens
-    encoded = (encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts)))
-    return [ids if len(ids) <= limit else [*ids[: limit - 1], last] for ids in encoded]
+    last = _id(tokenizer, SEP)
+    return [shorten(ids, params.max_tokens, last) for ids in encode_whole(tokenizer, texts)]
+
+
+def encode_whole(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, [CLS] first and [SEP] last, however many."""
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+
+
+def shorten(ids: list[int], limit: int, last: int) -> list[int]:
+    """``ids``, cut to ``limit`` where they are more; the id ``last`` still ends them."""
+    return ids if len(ids) <= limit else [*ids[: limit - 1], last]
 
 
 def _id(tokenizer: Tokenizer, token: str) -> int:
