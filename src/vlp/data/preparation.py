@@ -95,10 +95,10 @@ def run(
     (out / "tokenizer" / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     tally = _Tally()
     with ExitStack() as stack:
-        writers = {name: stack.enter_context(shards.Writer(out, name, examples.EXAMPLES)) for name in SPLITS}
+        writers = {name: stack.enter_context(examples.writer(out, name)) for name in SPLITS}
         for example, ids, lost in _encoded(_prepared(ingested, fates, image, text), tokenizer, text, tally):
             split_name = fates[example.id].split
-            writers[split_name].add(examples.to_row(example, ids))
+            writers[split_name].add((example, ids))
             tally.add(split_name, example)
             findings.extend(lost)
     if sum(tally.records.values()) != len(fates):

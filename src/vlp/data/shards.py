@@ -10,15 +10,17 @@ Source: Arrow columnar format, https://arrow.apache.org/docs/format/Columnar.htm
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import pyarrow as pa
 
 from vlp.records import Caption, Question, Record, Region
 
+Row = TypeVar("Row")
 ROWS_PER_SHARD = 4096
 ROWS_PER_BATCH = 256
 
@@ -46,22 +48,28 @@ class ShardError(ValueError):
     """A folder of shards is missing, empty, of another schema, or not readable."""
 
 
-class Writer:
+class Writer(Generic[Row]):
     """Writes rows as ``<name>-00000.arrow``, … in a folder; a context manager.
 
     The same rows give the same bytes, no rows give one empty shard. Memory holds ``ROWS_PER_BATCH`` rows.
+
+    Args:
+        folder: where.
+        name: what the shards are called.
+        schema: of every shard.
+        pack: makes a batch of that schema of some rows.
     """
 
-    def __init__(self, folder: Path, name: str, schema: pa.Schema) -> None:
-        self.folder, self.name, self.schema = folder, name, schema
+    def __init__(self, folder: Path, name: str, schema: pa.Schema, pack: Callable[[list[Row]], pa.RecordBatch]) -> None:
+        self.folder, self.name, self.schema, self.pack = folder, name, schema, pack
         self.count = 0
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[Row] = []
         self._file = self._open(0)
 
     def _open(self, shard: int) -> Any:
         return pa.ipc.new_file(str(self.folder / f"{self.name}-{shard:05d}.arrow"), self.schema)
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, row: Row) -> None:
         """Append one row."""
         if self.count and self.count % ROWS_PER_SHARD == 0:
             self._flush()
@@ -74,7 +82,7 @@ class Writer:
 
     def _flush(self) -> None:
         if self._rows:
-            self._file.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=self.schema))
+            self._file.write_batch(self.pack(self._rows))
             self._rows = []
 
     def __enter__(self) -> Self:
@@ -88,7 +96,7 @@ class Writer:
 
 def write(folder: Path, name: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
     """Write ``rows`` as the shards ``<name>-*`` in ``folder``; returns how many rows."""
-    with Writer(folder, name, schema) as writer:
+    with Writer[dict[str, Any]](folder, name, schema, partial(pa.RecordBatch.from_pylist, schema=schema)) as writer:
         for row in rows:
             writer.add(row)
     return writer.count
