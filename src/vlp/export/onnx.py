@@ -91,11 +91,13 @@ def _port(value: onnx.ValueInfoProto) -> dict[str, Any]:
 def _exported(part: ExportPart, name: str) -> onnx.ModelProto:
     dims = {label: Dim(label) for axes in part.dynamic.values() for label in axes.values()}
     shapes = tuple({axis: dims[label] for axis, label in part.dynamic.get(key, {}).items()} for key in part.inputs)
+    # Copies: the exporter takes one tensor that stands for two inputs as one input.
+    examples = tuple(tensor.clone() for tensor in part.inputs.values())
     with torch.no_grad(), _quiet():
         try:
             program = torch.onnx.export(
                 part.module,
-                tuple(part.inputs.values()),
+                examples,
                 input_names=list(part.inputs),
                 output_names=list(part.outputs),
                 opset_version=OPSET,
