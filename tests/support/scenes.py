@@ -1,0 +1,55 @@
+"""A few real scenes, prepared as the pipeline prepares them, for tests of everything above the data room."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from vlp.data import examples
+from vlp.data.sources import scenes
+from vlp.preprocessing import image, text
+from vlp.records import Example, Record
+
+IMAGE = image.ImageParams(size=64)
+TEXT = text.TextParams(max_words=40, max_tokens=32, vocabulary=400)
+SPLITS = {"train": 0.7, "validation": 0.15, "test": 0.15}
+
+
+def records(count: int, seed: int = 3) -> list[Record]:
+    """``count`` clean scenes."""
+    params = scenes.Params(records=count, image_size=64, captions=4, faults=0.0)
+    return [scenes.record(index, params=params, seed=seed) for index in range(count)]
+
+
+def prepare(folder: Path, count: int, *, negatives: bool = True) -> Path:
+    """Write ``count`` scenes into ``folder`` as the preprocess stage would; ``negatives=False`` leaves the edits out."""
+    found = []
+    for record in records(count):
+        captions = record.captions if negatives else tuple(replace(c, negative=None) for c in record.captions)
+        found.append(
+            Example(
+                id=record.id,
+                group=record.group,
+                image=image.prepare(record.image, IMAGE).pixels,
+                captions=captions,
+                labels=record.labels,
+                questions=record.questions,
+                regions=(),
+                annotation=record.annotation,
+            )
+        )
+    texts = sorted({each for example in found for each in examples.texts(example)})
+    tokenizer = text.train_tokenizer(texts, TEXT)
+    ids = dict(zip(texts, text.encode(tokenizer, texts, TEXT), strict=True))
+    start = 0
+    for split, share in SPLITS.items():
+        stop = start + round(share * count)
+        examples.write(folder, split, ((example, ids) for example in found[start:stop]))
+        start = stop
+    (folder / "tokenizer").mkdir()
+    tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
+    special = {f"{name.strip('[]').lower()}_id": value for name, value in text.special_ids(tokenizer).items()}
+    summary = {"vocabulary_size": tokenizer.get_vocab_size(), "image_size": IMAGE.size, **special}
+    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    return folder

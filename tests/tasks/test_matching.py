@@ -1,0 +1,124 @@
+"""Matching on a few real scenes: it learns, it looks at both sides, and neither batch nor padding changes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support import models, scenes
+from vlp.data.loading import Plans, Prepared, loader
+from vlp.params import parse
+from vlp.tasks.matching import Params, Task
+from vlp.training.loop import fit, seed_everything
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(scenes.prepare(tmp_path_factory.mktemp("prepared"), 60))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(scenes.prepare(tmp_path_factory.mktemp("plain"), 60, negatives=False))
+
+
+def task(prepared: Prepared, steps: int = 1) -> Task:
+    seed_everything(0)
+    section = {"training": models.recipe(steps).model_dump(mode="json"), "captions_per_image": 4}
+    return Task(parse(Params, section, "tasks.matching"), models.model(prepared), prepared)
+
+
+@pytest.fixture(scope="module")
+def trained(prepared: Prepared) -> Task:
+    made = task(prepared, 80)
+    train = prepared.split("train")
+    history = fit(made, loader(train, made.collate, Plans(len(train), 8, 80, 0), seed=0), made.params.training)
+    assert history.rows[-1]["matching_loss"] < history.rows[0]["matching_loss"] - 0.05
+    made.calibrate(prepared.split("validation"), seed=0)
+    return made
+
+
+def test_it_remembers_what_it_was_trained_on(trained: Task, prepared: Prepared) -> None:
+    train = prepared.split("train")
+    pairs = trained.pairs(train, seed=0)
+    true, edit = (trained.score(train, pairs.row, texts) for texts in (pairs.true, pairs.hard))
+    assert (true > edit).mean() > 0.6
+
+
+def test_its_metrics_have_the_names_of_the_contract_and_an_interval_each(trained: Task, prepared: Prepared) -> None:
+    found = trained.evaluate(prepared.split("test"), seed=0, resamples=200)
+    names = ("accuracy", "precision", "recall", "f1", "roc_auc", "hard_negative_accuracy", "base_rate")
+    for name in names:
+        low, high = found.metrics[f"{name}_ci95"]
+        assert low <= found.metrics[name] <= high or np.isnan(found.metrics[name])
+    assert found.metrics["base_rate"] == 0.5
+    assert found.metrics["images"] == 9 and found.metrics["pairs"] == 2 * 9 * 4
+    assert sum(each["size"] for each in found.metrics["hard_negative_accuracy_by_kind"].values()) == 36
+    assert set(found.plots) == {"roc", "precision_recall", "confusion"}
+    assert len(found.predictions) == 36
+    assert {row["caption"] for row in found.predictions} == {0, 1, 2, 3}
+
+
+def test_without_the_picture_true_and_edited_statements_are_told_apart_by_the_text_alone(
+    trained: Task, prepared: Prepared
+) -> None:
+    test = prepared.split("test")
+    pairs = trained.pairs(test, seed=0)
+    blank = trained.score(test, pairs.row, pairs.true, blank=True)
+    same = {}
+    for ids, score in zip(pairs.true, blank.tolist(), strict=True):
+        assert same.setdefault(ids.tobytes(), score) == pytest.approx(score, abs=1e-5)
+    assert not np.allclose(blank, trained.score(test, pairs.row, pairs.true))
+
+
+def test_batch_size_and_padding_do_not_change_a_score(trained: Task, prepared: Prepared) -> None:
+    test = prepared.split("test")
+    pairs = trained.pairs(test, seed=0)
+    together = trained.score(test, pairs.row, pairs.true)
+    alone = [trained.score(test, pairs.row[i : i + 1], pairs.true[i : i + 1])[0] for i in range(6)]
+    assert np.allclose(together[:6], alone, atol=1e-5)
+
+
+def test_what_is_saved_comes_back_and_scores_the_same(trained: Task, prepared: Prepared, tmp_path: Path) -> None:
+    trained.save(tmp_path)
+    again = Task.load(tmp_path, prepared)
+    test = prepared.split("test")
+    pairs = trained.pairs(test, seed=0)
+    assert np.array_equal(
+        trained.score(test, pairs.row, pairs.true), again.score(test, pairs.row, pairs.true)
+    )
+    assert again.decision == trained.decision
+
+
+def test_a_folder_of_another_task_is_refused(trained: Task, prepared: Prepared, tmp_path: Path) -> None:
+    trained.save(tmp_path)
+    about = tmp_path / "task.json"
+    about.write_text(about.read_text().replace('"matching"', '"captioning"'))
+    with pytest.raises(ValueError, match="holds the task 'captioning', not 'matching'"):
+        Task.load(tmp_path, prepared)
+
+
+def test_it_starts_from_the_pre_trained_head(prepared: Prepared) -> None:
+    made = task(prepared)
+    head = {"logit.weight": torch.full((1, 32), 0.5), "logit.bias": torch.tensor([2.0])}
+    made.warm_start({"matching": head, "contrastive": {"image": torch.zeros(1)}})
+    assert torch.equal(made.logit.weight, head["logit.weight"]) and float(made.logit.bias) == 2.0
+
+
+def test_data_without_edits_is_held_against_captions_of_other_groups(plain: Prepared) -> None:
+    made = task(plain)
+    pairs = made.pairs(plain.split("test"), seed=0)
+    assert not pairs.edited.any()
+    own: dict[int, set[bytes]] = {}
+    for row, ids in zip(pairs.row.tolist(), pairs.true, strict=True):
+        own.setdefault(row, set()).add(ids.tobytes())
+    for row, ids, easy, hard in zip(pairs.row.tolist(), pairs.true, pairs.easy, pairs.hard, strict=True):
+        for other in (easy, hard):
+            assert other.tobytes() != ids.tobytes()
+            assert any(other.tobytes() in texts for at, texts in own.items() if at != row)
+    batch = made.collate(plain.split("train"), range(6), np.random.default_rng(0))
+    targets = batch.texts["statement"].targets
+    assert targets is not None and float(targets.mean()) == 0.5
