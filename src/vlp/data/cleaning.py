@@ -153,7 +153,8 @@ def _near(
     Where duplicates are rejected, a row goes if it repeats one that stays. Every further link that joins two
     sets of look-alikes is reported, so that the sets can be kept in one split.
     """
-    count = len(candidates.ids)
+    if not (count := len(candidates.ids)):
+        return
     rows = np.array([row for row in range(count) if row not in repeats], dtype=np.int64)
     thumbnails = np.frombuffer(bytes(candidates.thumbnails), np.uint8).reshape(count, -1)[rows]
     appearances = np.array(candidates.appearances, dtype=np.float64).reshape(-1, 3)[rows]
