@@ -27,8 +27,10 @@ class ImageFeatures:
     memory: tuple[Tensor, ...] = ()
 
     def of(self, texts: Texts) -> ImageFeatures:
-        """What ``fuse`` wants for these texts: the B rows as they are where every image has the same number
-        of consecutive texts, else one row a text."""
+        """What ``fuse`` wants for these texts.
+
+        The B rows as they are where every image has the same number of consecutive texts, else one row a text.
+        """
         return self if texts.per_image else self.index(texts.image_index)
 
     def expand(self, count: int) -> ImageFeatures:

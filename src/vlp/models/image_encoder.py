@@ -193,4 +193,7 @@ def _dilate(stage: nn.Module, dilation: int) -> None:
 
 def _channels(trunk: nn.Sequential, stages: int) -> int:
     last = list(trunk.get_submodule(f"layer{stages}").children())[-1]
-    return (last.bn3 if isinstance(last, Bottleneck) else last.bn2).num_features
+    if isinstance(last, Bottleneck):
+        return last.bn3.num_features
+    assert isinstance(last, BasicBlock)
+    return last.bn2.num_features

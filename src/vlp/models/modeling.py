@@ -95,7 +95,7 @@ class VLPModel(PreTrainedModel):
         verbosity = transformers_logging.get_verbosity()
         transformers_logging.set_verbosity_error()  # its load report says in a warning what is an error here
         try:
-            model, info = super().from_pretrained(
+            loaded: Any = super().from_pretrained(
                 path,
                 **{"local_files_only": True, **kwargs},
                 use_safetensors=True,
@@ -104,6 +104,7 @@ class VLPModel(PreTrainedModel):
             )
         finally:
             transformers_logging.set_verbosity(verbosity)
+        model, info = loaded
         check_exact(
             str(path),
             missing=info["missing_keys"],
@@ -115,8 +116,9 @@ class VLPModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         # Every module has initialised its parameters in its constructor, ResNet and BERT by their papers; what is
         # left are the buffers that no checkpoint holds, which loading leaves empty.
-        if isinstance(module, ImageEncoder):
-            module.reset_buffers()
+        reset: Any = getattr(module, "reset_buffers", None)
+        if reset is not None:
+            reset()
 
     def get_input_embeddings(self) -> nn.Module:
         """The word embeddings, which a masked-text head ties its output to."""

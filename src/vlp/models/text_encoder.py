@@ -109,7 +109,7 @@ class TextEncoder(nn.Module):
 
 
 def _bert_config(params: TextEncoderParams, vocab_size: int, pad_token_id: int) -> BertConfig:
-    return BertConfig(
+    config = BertConfig(
         vocab_size=vocab_size,
         pad_token_id=pad_token_id,
         hidden_size=params.hidden,
@@ -119,8 +119,9 @@ def _bert_config(params: TextEncoderParams, vocab_size: int, pad_token_id: int) 
         max_position_embeddings=params.max_positions,
         hidden_dropout_prob=params.dropout,
         attention_probs_dropout_prob=params.dropout,
-        attn_implementation=params.attention,
     )
+    config._attn_implementation = params.attention
+    return config
 
 
 def _compare(path: Path, own: BertConfig) -> None:

@@ -8,7 +8,7 @@ pre-norm: Xiong et al. 2020, https://arxiv.org/abs/2002.04745.
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar, Self, cast
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -105,4 +105,5 @@ class Fusion(nn.Module):
         return Fused(tokens=tokens, pooled=tokens[:, 0])
 
     def _memory(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        return tuple(part for block in self.blocks for part in block.cross_attention.memory(tokens))
+        blocks = cast("list[Block]", list(self.blocks))
+        return tuple(part for block in blocks for part in block.cross_attention.memory(tokens))
