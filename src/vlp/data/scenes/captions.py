@@ -22,11 +22,11 @@ _PATIENCE = 20
 class KindMix(Section):
     """How often each kind of statement is drawn; only the proportions matter."""
 
-    attribute: float = Field(0.35, ge=0, description="what there is, and what a thing is like")
-    relation: float = Field(0.2, ge=0, description="left of, right of, above, below")
-    count: float = Field(0.2, ge=0, description="how many there are")
-    comparison: float = Field(0.1, ge=0, description="more, fewer, as many; larger, smaller")
-    negation: float = Field(0.15, ge=0, description="what there is not, and what a thing is not")
+    attribute: float = Field(default=0.35, ge=0, description="what there is, and what a thing is like")
+    relation: float = Field(default=0.2, ge=0, description="left of, right of, above, below")
+    count: float = Field(default=0.2, ge=0, description="how many there are")
+    comparison: float = Field(default=0.1, ge=0, description="more, fewer, as many; larger, smaller")
+    negation: float = Field(default=0.15, ge=0, description="what there is not, and what a thing is not")
 
     @model_validator(mode="after")
     def _some(self) -> KindMix:
@@ -63,7 +63,8 @@ def _kinds(rng: random.Random, count: int, mix: KindMix) -> list[str]:
     """``count`` kinds by systematic sampling: each as often as its share says, rounded up or down."""
     weights = mix.weights()
     step, mark = sum(weights) / count, rng.random() * sum(weights) / count
-    kinds, reached = [], 0.0
+    kinds: list[str] = []
+    reached = 0.0
     for kind, weight in zip(KINDS, weights, strict=True):
         reached += weight
         while mark < reached and len(kinds) < count:

@@ -31,6 +31,21 @@ class Fault:
     """For a copy: the clean, earlier record whose picture it shows."""
 
 
+File = tuple[bytes, str]
+"""The bytes of an image file, and the extension of its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """What an image fault is made from."""
+
+    rng: random.Random
+    pixels: np.ndarray
+    """uint8 [S, S, 3]."""
+    image: bytes
+    """The clean file: PNG or JPEG."""
+
+
 def plan(records: int, share: float, seed: int) -> dict[int, Fault]:
     """Choose the dirty records and their faults, each type as often as any other, up to one.
 
@@ -59,19 +74,9 @@ def plan(records: int, share: float, seed: int) -> dict[int, Fault]:
     return faults
 
 
-def spoil_image(name: str, rng: random.Random, pixels: np.ndarray, image: bytes) -> tuple[bytes, str]:
-    """Make the image fault ``name``.
-
-    Args:
-        name: one of the image faults, copies excepted.
-        rng: where chance comes from.
-        pixels: uint8 [S, S, 3], the clean picture.
-        image: its clean file.
-
-    Returns:
-        The spoilt file and its name's extension.
-    """
-    return _IMAGE[name](rng, pixels, image)
+def spoil_image(name: str, clean: Clean) -> File:
+    """Make the image fault ``name`` (any but the copies) of a clean picture."""
+    return _IMAGE[name](clean)
 
 
 def copy_nearly(rng: random.Random, pixels: np.ndarray) -> tuple[bytes, str, int]:
@@ -94,63 +99,65 @@ def spoil_text(name: str, rng: random.Random, text: str) -> str:
     return _TEXT[name](rng, text)
 
 
-def _truncated(rng: random.Random, pixels: np.ndarray, image: bytes) -> tuple[bytes, str]:
-    return image[: int(len(image) * rng.uniform(0.2, 0.8))], _extension(image)
+def _truncated(clean: Clean) -> File:
+    return clean.image[: int(len(clean.image) * clean.rng.uniform(0.2, 0.8))], _extension(clean.image)
 
 
-def _empty(rng: random.Random, pixels: np.ndarray, image: bytes) -> tuple[bytes, str]:
-    return b"", _extension(image)
+def _empty(clean: Clean) -> File:
+    return b"", _extension(clean.image)
 
 
-def _wrong_extension(rng: random.Random, pixels: np.ndarray, image: bytes) -> tuple[bytes, str]:
-    return image, rng.choice([name for name in ("jpg", "png", "gif", "webp") if name != _extension(image)])
+def _wrong_extension(clean: Clean) -> File:
+    return clean.image, clean.rng.choice(
+        [name for name in ("jpg", "png", "gif", "webp") if name != _extension(clean.image)]
+    )
 
 
-def _tiny(rng: random.Random, pixels: np.ndarray, image: bytes) -> tuple[bytes, str]:
-    side = rng.randint(1, 6)
-    return png(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)), "png"
+def _tiny(clean: Clean) -> File:
+    side = clean.rng.randint(1, 6)
+    return png(Image.fromarray(clean.pixels).resize((side, side), Image.Resampling.BILINEAR)), "png"
 
 
-def _cmyk(rng: random.Random, pixels: np.ndarray, image: bytes) -> tuple[bytes, str]:
-    return jpeg(Image.fromarray(pixels).convert("CMYK"), 95), "jpg"
+def _cmyk(clean: Clean) -> File:
+    return jpeg(Image.fromarray(clean.pixels).convert("CMYK"), 95), "jpg"
 
 
-def _greyscale(rng: random.Random, pixels: np.ndarray, image: bytes) -> tuple[bytes, str]:
-    return png(Image.fromarray(pixels).convert("L")), "png"
+def _greyscale(clean: Clean) -> File:
+    return png(Image.fromarray(clean.pixels).convert("L")), "png"
 
 
-def _palette(rng: random.Random, pixels: np.ndarray, image: bytes) -> tuple[bytes, str]:
-    return png(Image.fromarray(pixels).quantize(128)), "png"
+def _palette(clean: Clean) -> File:
+    return png(Image.fromarray(clean.pixels).quantize(128)), "png"
 
 
-def _sixteen_bit(rng: random.Random, pixels: np.ndarray, image: bytes) -> tuple[bytes, str]:
-    return png16(pixels), "png"
+def _sixteen_bit(clean: Clean) -> File:
+    return png16(clean.pixels), "png"
 
 
-def _alpha(rng: random.Random, pixels: np.ndarray, image: bytes) -> tuple[bytes, str]:
-    """Opaque but for a soft frame of two pixels, so that the things stay what they are."""
-    opacity = np.full(pixels.shape[:2], rng.randint(40, 120), dtype=np.uint8)
+def _alpha(clean: Clean) -> File:
+    """Opaque but for a soft frame of two clean.pixels, so that the things stay what they are."""
+    opacity = np.full(clean.pixels.shape[:2], clean.rng.randint(40, 120), dtype=np.uint8)
     opacity[2:-2, 2:-2] = 255
-    return png(Image.fromarray(np.dstack([pixels, opacity]))), "png"
+    return png(Image.fromarray(np.dstack([clean.pixels, opacity]))), "png"
 
 
-def _exif_rotated(rng: random.Random, pixels: np.ndarray, image: bytes) -> tuple[bytes, str]:
+def _exif_rotated(clean: Clean) -> File:
     """Stored turned, with the tag that turns it back: what a phone held upright writes."""
     turn = Image.Transpose
-    tag, stored = rng.choice(((3, turn.ROTATE_180), (6, turn.ROTATE_90), (8, turn.ROTATE_270)))
+    tag, stored = clean.rng.choice(((3, turn.ROTATE_180), (6, turn.ROTATE_90), (8, turn.ROTATE_270)))
     exif = Image.Exif()
     exif[0x0112] = tag
-    return jpeg(Image.fromarray(pixels).transpose(stored), 95, exif=exif), "jpg"
+    return jpeg(Image.fromarray(clean.pixels).transpose(stored), 95, exif=exif), "jpg"
 
 
-def _animated(rng: random.Random, pixels: np.ndarray, image: bytes) -> tuple[bytes, str]:
-    shifts = (0, *rng.sample(range(1, len(pixels)), rng.randint(1, 3)))
-    first, *others = (Image.fromarray(np.roll(pixels, shift, axis=1)) for shift in shifts)
-    kind, extension = rng.choice((("GIF", "gif"), ("PNG", "png"), ("WEBP", "webp")))
+def _animated(clean: Clean) -> File:
+    shifts = (0, *clean.rng.sample(range(1, len(clean.pixels)), clean.rng.randint(1, 3)))
+    first, *others = (Image.fromarray(np.roll(clean.pixels, shift, axis=1)) for shift in shifts)
+    kind, extension = clean.rng.choice((("GIF", "gif"), ("PNG", "png"), ("WEBP", "webp")))
     return encode(first, kind, save_all=True, append_images=others, duration=100), extension
 
 
-_IMAGE: dict[str, Callable[[random.Random, np.ndarray, bytes], tuple[bytes, str]]] = {
+_IMAGE: dict[str, Callable[[Clean], File]] = {
     "empty": _empty,
     "truncated": _truncated,
     "wrong_extension": _wrong_extension,
@@ -167,14 +174,6 @@ _IMAGE: dict[str, Callable[[random.Random, np.ndarray, bytes], tuple[bytes, str]
 
 def _extension(image: bytes) -> str:
     return "jpg" if image.startswith(b"\xff\xd8") else "png"
-
-
-def _blank(rng: random.Random, text: str) -> str:
-    return rng.choice(("", " ", "\n", " \t "))
-
-
-def _too_long(rng: random.Random, text: str) -> str:
-    return " ".join([text] * rng.randint(30, 80))
 
 
 def _html(rng: random.Random, text: str) -> str:
@@ -194,10 +193,6 @@ def _mojibake(rng: random.Random, text: str) -> str:
     return rng.choice(forms).format(text).encode("utf-8").decode("latin-1")
 
 
-def _script(rng: random.Random, text: str) -> str:
-    return rng.choice(_FOREIGN)
-
-
 _FOREIGN = (
     "图片里有一个红色的圆形",
     "左边的星星比右边的方块大",
@@ -212,18 +207,12 @@ _FOREIGN = (
 )
 """What people write who do not write English: a picture, a circle, a star."""
 
-
-def _another(rng: random.Random, text: str) -> str:
-    """Nothing to do: the caller passes a caption of another picture, false of this one."""
-    return text
-
-
 _TEXT: dict[str, Callable[[random.Random, str], str]] = {
-    "empty": _blank,
-    "too_long": _too_long,
+    "empty": lambda rng, _: rng.choice(("", " ", "\n", " \t ")),
+    "too_long": lambda rng, text: " ".join([text] * rng.randint(30, 80)),
     "html": _html,
     "control_characters": _control_characters,
     "mojibake": _mojibake,
-    "script": _script,
-    "contradicts_annotation": _another,
+    "script": lambda rng, _: rng.choice(_FOREIGN),
+    "contradicts_annotation": lambda _, text: text,  # the caller passes a caption of another picture
 }

@@ -28,6 +28,7 @@ from vlp.data.scenes.statements import (
     Direction,
     Exists,
     Is,
+    Lead,
     Noun,
     Relation,
     Statement,
@@ -78,7 +79,7 @@ def edit(
     fields = list(among or _form(noun))
     rng.shuffle(fields)
     for field in fields:
-        changed = [_with(noun, field, value) for value in _VALUES[field] if value != getattr(noun, field)]
+        changed = [having(noun, field, value) for value in _VALUES[field] if value != getattr(noun, field)]
         fitting = [other for other in changed if accept(other)]
         present = {getattr(thing, field) for thing in scene.things}
         bound = [other for other in fitting if getattr(other, field) in present]
@@ -89,7 +90,8 @@ def edit(
     return None
 
 
-def _with(noun: Noun, field: str, value: str) -> Noun:
+def having(noun: Noun, field: str, value: str) -> Noun:
+    """``noun`` with this value of one property."""
     return Noun(*(value if name == field else getattr(noun, name) for name in _VALUES))  # type: ignore[arg-type]
 
 
@@ -104,7 +106,7 @@ def exists(rng: random.Random, scene: Scene) -> Pair | None:
     """*There is a red circle* against *there is a red star*."""
     noun = _noun(rng.choice(scene.things), rng.choice(_DESCRIPTIONS))
     other = edit(rng, noun, scene, lambda changed: not referents(changed, scene))
-    return other and (Exists((noun,)), Exists((other,)))
+    return None if other is None else (Exists((noun,)), Exists((other,)))
 
 
 def _is(rng: random.Random, scene: Scene) -> Pair | None:
@@ -117,7 +119,7 @@ def _is(rng: random.Random, scene: Scene) -> Pair | None:
         return None
     value = _noun(thing, (field,))
     other = edit(rng, value, scene, lambda changed: changed != value)
-    return other and (Is(noun, value), Is(noun, other))
+    return None if other is None else (Is(noun, value), Is(noun, other))
 
 
 def _two(rng: random.Random, scene: Scene) -> Pair | None:
@@ -132,7 +134,7 @@ def _two(rng: random.Random, scene: Scene) -> Pair | None:
     true = Exists((one, two))
     fields = [field for field in ("colour", "shape") if getattr(one, field) != getattr(two, field)]
     if len(fields) == 2 and rng.random() < _BINDING:
-        false = Exists((_with(one, "colour", two.colour or ""), _with(two, "colour", one.colour or "")))
+        false = Exists((having(one, "colour", two.colour or ""), having(two, "colour", one.colour or "")))
         return None if holds(false, scene) else (true, false)
     if not fields:
         return None
@@ -146,7 +148,7 @@ def _two(rng: random.Random, scene: Scene) -> Pair | None:
         return getattr(changed, field) != kept and not holds(combine(changed), scene)
 
     other = edit(rng, one if first else two, scene, accept, (field,))
-    return other and (true, combine(other))
+    return None if other is None else (true, combine(other))
 
 
 def relation(rng: random.Random, scene: Scene) -> Pair | None:
@@ -234,7 +236,7 @@ def _compare_number(rng: random.Random, scene: Scene) -> Pair | None:
     if not unequal:
         return None
     a, b = rng.choice(unequal)
-    how = "more" if counts[a] > counts[b] else "fewer"
+    how: Lead = "more" if counts[a] > counts[b] else "fewer"
     true, chance = CompareNumber(a, how, b), rng.random()
     if chance < 0.3 and equal:
         if rng.random() < 0.5:
@@ -252,9 +254,9 @@ def negation(rng: random.Random, scene: Scene) -> Pair | None:
     if way < 0.5:
         noun = _noun(rng.choice(scene.things), rng.choice(_DESCRIPTIONS))
         absent = edit(rng, noun, scene, lambda changed: not referents(changed, scene))
-        return absent and (Exists((absent,), negated=True), Exists((noun,), negated=True))
+        return None if absent is None else (Exists((absent,), negated=True), Exists((noun,), negated=True))
     pair = (_is if way < 0.75 else relation)(rng, scene)
-    return pair and (_deny(pair[1]), _deny(pair[0]))
+    return None if pair is None else (_deny(pair[1]), _deny(pair[0]))
 
 
 def _deny(statement: Statement) -> Statement:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from vlp.data.scenes.codec import png
 from vlp.data.scenes.grammar import Style, article
-from vlp.data.scenes.pairs import Pair, comparison, describe, exists, relation
+from vlp.data.scenes.pairs import Pair, comparison, describe, exists, having, relation
 from vlp.data.scenes.statements import CompareNumber, CompareSize, Exists, Noun, Relation, Statement
 from vlp.data.scenes.world import COLOURS, SHAPES, Scene, visible_masks
 from vlp.records import Question, Region
@@ -61,7 +61,7 @@ def questions(rng: random.Random, scene: Scene, count: int) -> tuple[Question, .
 
 
 def ask(statement: Statement, style: int = 0) -> str:
-    """Put ``statement`` as a question of yes or no: *is there a red circle?*
+    """Put ``statement`` as a question of yes or no (*is there a red circle?*).
 
     Args:
         statement: that there is one thing, a relation, or a comparison.
@@ -105,7 +105,7 @@ def _how_many(rng: random.Random, scene: Scene) -> Asked | None:
         counts = Counter(getattr(thing, field) for thing in scene.things)
         numbers = sorted({counts[name] for name in names} & set(_EAGERNESS))
         number = rng.choices(numbers, [_EAGERNESS[number] for number in numbers])[0]
-        noun = Noun(**{field: rng.choice([name for name in names if counts[name] == number])})
+        noun = having(Noun(), field, rng.choice([name for name in names if counts[name] == number]))
     return rng.choice(_HOW_MANY).format(Style(rng.getrandbits(32)).noun(noun, plural=True)), str(number)
 
 

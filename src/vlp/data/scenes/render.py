@@ -12,8 +12,9 @@ import math
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vlp.data.scenes.shapes import patch, signed_distance
+from vlp.data.scenes.shapes import Floats, patch, signed_distance
 from vlp.data.scenes.world import Scene
 
 PAINT = {
@@ -31,7 +32,7 @@ _JITTER = 9.0
 """Levels that each channel of a paint may stray."""
 
 
-def render(scene: Scene) -> np.ndarray:
+def render(scene: Scene) -> NDArray[np.uint8]:
     """Paint ``scene``.
 
     Returns:
@@ -46,7 +47,7 @@ def render(scene: Scene) -> np.ndarray:
         rows, columns = patch(scene.side, thing.x, thing.y, radius)
         distance = signed_distance(thing.shape, rows, columns, thing.x, thing.y, radius, thing.turn)
         # Darker at the rim than in the middle: two things of one colour stay two where they overlap.
-        shade = np.clip(distance * np.float32(-0.5), 0.0, 1.0) * np.float32(0.17) + np.float32(0.83)
+        shade = np.clip(distance * np.float32(-0.5), 0.0, 1.0) * np.float32(0.13) + np.float32(0.87)
         shade = shade + slope[rows, columns] * np.float32(0.08)
         cover = np.clip(np.float32(0.5) - distance, 0.0, 1.0)[..., None]
         paint = (np.asarray(PAINT[thing.colour], dtype=np.float32) + jitter) * shade[..., None]
@@ -58,7 +59,7 @@ def render(scene: Scene) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _grid(side: int) -> tuple[np.ndarray, np.ndarray]:
+def _grid(side: int) -> tuple[Floats, Floats]:
     """Columns and rows of the picture, 0 to 1, float32 [S, S]."""
     ramp = (np.arange(side, dtype=np.float32) + np.float32(0.5)) / np.float32(side)
     u, v = np.meshgrid(ramp, ramp)
@@ -66,33 +67,31 @@ def _grid(side: int) -> tuple[np.ndarray, np.ndarray]:
     return u, v
 
 
-def _light(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
+def _light(rng: np.random.Generator, side: int) -> tuple[Floats, Floats]:
     """Brightness [S, S], around 1, and its slope [S, S], −1 to 1, both falling away from one side."""
     u, v = _grid(side)
-    angle, strength, level = rng.uniform(0, 2 * math.pi), rng.uniform(0.03, 0.16), rng.uniform(0.92, 1.04)
+    angle, strength, level = rng.uniform(0, 2 * math.pi), rng.uniform(0.03, 0.14), rng.uniform(0.94, 1.05)
     across = (u - np.float32(0.5)) * np.float32(math.cos(angle)) + (v - np.float32(0.5)) * np.float32(math.sin(angle))
     slope = across * np.float32(math.sqrt(2))
     return slope * np.float32(strength) + np.float32(level), slope
 
 
-def _ground(rng: np.random.Generator, side: int) -> np.ndarray:
+def _ground(rng: np.random.Generator, side: int) -> Floats:
     """Two dull tones mixed by a texture, float32 [S, S, 3]."""
     texture = _TEXTURES[int(rng.integers(len(_TEXTURES)))](rng, side)
     hue, saturation, value = rng.uniform(), rng.uniform(0.02, 0.16), rng.uniform(0.42, 0.62)
     step = rng.uniform(0.05, 0.12) * (1 if rng.uniform() < 0.5 else -1)
-    dark, bright = (
-        np.asarray(colorsys.hsv_to_rgb(hue, saturation, tone), dtype=np.float32) * np.float32(255)
-        for tone in (value, value + step)
-    )
+    tones = [colorsys.hsv_to_rgb(hue, saturation, tone) for tone in (value, value + step)]
+    dark, bright = np.asarray(tones, dtype=np.float32) * np.float32(255)
     return dark + (bright - dark) * texture[..., None]
 
 
-def _plain(rng: np.random.Generator, side: int) -> np.ndarray:
+def _plain(rng: np.random.Generator, side: int) -> Floats:
     u, v = _grid(side)
     return u if rng.uniform() < 0.5 else v
 
 
-def _wave(rng: np.random.Generator, side: int, bend: float = 0.0) -> np.ndarray:
+def _wave(rng: np.random.Generator, side: int, bend: float = 0.0) -> Floats:
     u, v = _grid(side)
     angle, waves, start = rng.uniform(0, math.pi), rng.uniform(3, 9), rng.uniform(0, 2 * math.pi)
     across = u * np.float32(math.cos(angle)) + v * np.float32(math.sin(angle))
@@ -102,31 +101,32 @@ def _wave(rng: np.random.Generator, side: int, bend: float = 0.0) -> np.ndarray:
     return np.sin(across * np.float32(2 * math.pi * waves) + np.float32(start)) * np.float32(0.5) + np.float32(0.5)
 
 
-def _stripes(rng: np.random.Generator, side: int) -> np.ndarray:
+def _stripes(rng: np.random.Generator, side: int) -> Floats:
     return np.clip(_wave(rng, side) * np.float32(4) - np.float32(1.5), 0, 1)
 
 
-def _wood(rng: np.random.Generator, side: int) -> np.ndarray:
+def _wood(rng: np.random.Generator, side: int) -> Floats:
     return _wave(rng, side, bend=rng.uniform(0.03, 0.09))
 
 
-def _checks(rng: np.random.Generator, side: int) -> np.ndarray:
+def _checks(rng: np.random.Generator, side: int) -> Floats:
     u, v = _grid(side)
     fields = np.float32(math.pi * int(rng.integers(3, 8)))
-    return np.clip(np.sin(u * fields) * np.sin(v * fields) * np.float32(5) + np.float32(0.5), 0, 1)
+    checks = np.clip(np.sin(u * fields) * np.sin(v * fields) * np.float32(5) + np.float32(0.5), 0, 1)
+    return checks.astype(np.float32, copy=False)
 
 
-def _clouds(rng: np.random.Generator, side: int, cells: int = 6) -> np.ndarray:
+def _clouds(rng: np.random.Generator, side: int, cells: int = 6) -> Floats:
     weights = _smooth(side, cells)
     return weights @ rng.random((cells, cells), dtype=np.float32) @ weights.T
 
 
-def _grain(rng: np.random.Generator, side: int) -> np.ndarray:
+def _grain(rng: np.random.Generator, side: int) -> Floats:
     return _clouds(rng, side, cells=20)
 
 
 @lru_cache(maxsize=16)
-def _smooth(side: int, cells: int) -> np.ndarray:
+def _smooth(side: int, cells: int) -> Floats:
     """Weights [S, cells] that blend a coarse row of values smoothly into ``side`` of them."""
     place = np.linspace(0, cells - 1, side, dtype=np.float32)
     left = np.minimum(place.astype(np.int64), cells - 2)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from vlp.data.scenes.world import Colour, Shape, Size
+from vlp.data.scenes.shapes import Shape
+from vlp.data.scenes.world import Colour, Size
 
 Direction = Literal["left of", "right of", "above", "below"]
 Quantifier = Literal["exactly", "at least", "at most"]
+Lead = Literal["more", "fewer", "as many"]
 NUMBERS = ("zero", "one", "two", "three", "four", "five")
 
 
@@ -66,7 +68,7 @@ class CompareNumber:
     """There are more, fewer or as many things of description ``a`` as of ``b``."""
 
     a: Noun
-    how: Literal["more", "fewer", "as many"]
+    how: Lead
     b: Noun
 
 

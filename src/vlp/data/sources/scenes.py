@@ -19,7 +19,7 @@ from pydantic import Field
 from vlp.data.parallel import ordered_map
 from vlp.data.scenes.captions import KindMix, captions
 from vlp.data.scenes.codec import jpeg, png
-from vlp.data.scenes.faults import Fault, copy_nearly, plan, spoil_image, spoil_text
+from vlp.data.scenes.faults import Clean, Fault, copy_nearly, plan, spoil_image, spoil_text
 from vlp.data.scenes.oracle import truth
 from vlp.data.scenes.questions import questions, regions
 from vlp.data.scenes.render import render
@@ -114,7 +114,7 @@ def _spoilt(index: int, fault: Fault, params: Params, seed: int) -> tuple[Record
         return (clean if fault.name == "exact_duplicate" else _near_copy(clean, fault.source, rng, params, seed)), row
     if fault.field == "image":
         pixels = render(_scene(index, params, seed))
-        image, extension = spoil_image(fault.name, rng, pixels, clean.image)
+        image, extension = spoil_image(fault.name, Clean(rng=rng, pixels=pixels, image=clean.image))
         dirty = replace(clean, image=image, image_name=f"{index:06d}.{extension}")
         return (_shrink(dirty) if fault.name == "tiny" else dirty), row
     place = rng.randrange(len(clean.captions))
