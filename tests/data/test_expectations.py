@@ -4,60 +4,11 @@ from typing import Any
 
 import pytest
 
+from support.measures import measured, params, unreadable
 from vlp.data.expectations import ExpectationError, Outcome, check, enforce, failures, table
 from vlp.data.frames import Frames, frames
-from vlp.data.suite import ValidateParams, checks
 from vlp.data.validated import Contents, verdicts
-from vlp.params import ParamsError, parse
 from vlp.records import Finding, Measured
-
-THRESHOLDS: dict[str, Any] = {
-    "mode": "enforce",
-    "min_records": 1,
-    "max_unreadable_share": 0.25,
-    "max_reject_share": 0.25,
-    "max_duplicate_share": 0.25,
-    "min_captioned_share": 0.75,
-    "min_side": 32,
-    "caption_words": [2, 10],
-    "min_script_share": 0.75,
-    "max_repeated_caption_share": 0.5,
-    "max_label_share": 0.8,
-    "max_answer_share": 0.8,
-    "min_contrast": 5,
-    "nearly_every": 0.75,
-}
-
-
-def params(**changes: Any) -> ValidateParams:
-    return parse(ValidateParams, THRESHOLDS | changes, "validation")
-
-
-def measured(number: int, **changes: Any) -> Measured:
-    values: dict[str, Any] = {
-        "id": f"r{number}",
-        "group": f"g{number}",
-        "split": None,
-        "readable": True,
-        "problem": "",
-        "notes": (),
-        "format": "PNG",
-        "mode": "RGB",
-        "width": 64,
-        "height": 48,
-        "file_bytes": 1000,
-        "sharpness": 100.0,
-        "contrast": 40.0,
-        "saturation": 30.0,
-        "content_hash": f"{number:064x}",
-        "pixel_hash": f"{number:064x}",
-        "thumbnail": bytes(192),
-        "caption_problems": ("",),
-        "caption_words": (5,),
-        "caption_hashes": (f"{number:016x}",),
-        "caption_scripts": ("latin",),
-    }
-    return Measured(**values | changes)
 
 
 def good(count: int = 4) -> list[Measured]:
@@ -75,10 +26,6 @@ def rejected(*ids: str) -> tuple[Finding, ...]:
 def failed(*arguments: Any, **changes: Any) -> dict[str, Outcome]:
     found = check(laid_out(*arguments), params(**changes))
     return {each.name: each for each in found if not each.met}
-
-
-def unreadable(number: int) -> Measured:
-    return measured(number, readable=False, problem="truncated: ends early", width=0, height=0, pixel_hash="")
 
 
 def test_good_records_meet_every_expectation() -> None:
@@ -171,30 +118,6 @@ def test_a_measure_that_is_missing_fails_the_schema() -> None:
     assert (outcome.met, outcome.observed) == (False, "without mode")
 
 
-def test_a_caption_twice_on_one_record_is_not_repeated() -> None:
-    twice = measured(
-        1, caption_problems=("", ""), caption_words=(5, 5), caption_hashes=("x", "x"), caption_scripts=("latin",) * 2
-    )
-    assert not laid_out([twice]).captions["repeated"].any()
-
-
-def test_a_repeated_image_counts_from_its_second_record_on() -> None:
-    laid = laid_out([measured(0, pixel_hash="same"), unreadable(1), unreadable(2), measured(3, pixel_hash="same")])
-    assert laid.records["repeat"].tolist() == [False, False, False, True]
-
-
-def test_rejected_records_and_dropped_captions_are_left_out_of_what_is_kept() -> None:
-    findings = (*rejected("r0"), Finding(record="r1", field="captions[1]", reason="html", action="dropped"))
-    laid = laid_out(
-        [measured(0), measured(1, **{f"caption_{name}": 2 * value for name, value in TWO.items()})], findings
-    )
-    assert laid.kept["id"].tolist() == ["r1"]
-    assert laid.captions[["id", "words"]].to_numpy().tolist() == [["r1", 5]]
-
-
-TWO: dict[str, tuple[Any, ...]] = {"problems": ("",), "words": (5,), "hashes": ("x",), "scripts": ("latin",)}
-
-
 def test_a_threshold_that_is_met_exactly_is_met() -> None:
     assert "images_readable" not in failed([*good(3), unreadable(3)])
 
@@ -236,22 +159,8 @@ def test_a_table_of_outcomes_is_aligned() -> None:
     )
 
 
-def test_every_check_has_its_own_name() -> None:
-    names = [each.name for each in checks(params(), "latin")]
-    assert len(set(names)) == len(names)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"mode": "strict"}, "validation: mode"),
-        ({"max_reject_share": 1.5}, "validation: max_reject_share"),
-        ({"caption_words": [9, 3]}, "fewest before most"),
-        ({"max_rejects": 0.1}, "unknown key"),
-    ],
-)
-def test_impossible_thresholds_are_one_line(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ParamsError) as error:
-        params(**change)
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
+def test_an_id_with_a_line_end_or_a_terminal_code_cannot_break_the_table() -> None:
+    outcome = Outcome(
+        name="a", severity="warning", says="b", threshold="1", observed="2", met=False, examples=("x\n\x1b[2J",)
+    )
+    assert table([outcome]).splitlines()[1:] == ["a            b         1          2         x␊␛[2J"]

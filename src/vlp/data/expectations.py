@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlp.data.frames import COLUMNS, Frames
 from vlp.data.suite import Check, Severity, ValidateParams, checks
+from vlp.data.validated import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,10 +90,8 @@ def enforce(outcomes: list[Outcome], params: ValidateParams, report: object) -> 
 def table(outcomes: list[Outcome]) -> str:
     """``outcomes`` as aligned columns of plain text."""
     head = ("expectation", "expected", "threshold", "observed", "for example")
-    rows = [
-        head,
-        *((each.name, each.says, each.threshold, each.observed, ", ".join(each.examples)) for each in outcomes),
-    ]
+    cells = ((each.name, each.says, each.threshold, each.observed, ", ".join(each.examples)) for each in outcomes)
+    rows = [head, *(tuple(visible(cell).replace("\n", "␊") for cell in row) for row in cells)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 

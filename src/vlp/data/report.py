@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import io
 import math
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from PIL import Image
 from vlp.data.expectations import Outcome, failures
 from vlp.data.report_page import PAGE
 from vlp.data.suite import ValidateParams
-from vlp.data.validated import CAPTION, Contents
+from vlp.data.validated import CAPTION, Contents, visible
 from vlp.files import atomic
 from vlp.preprocessing.image import ImageError, ImageParams, prepare
 from vlp.records import Finding, Measured
@@ -33,7 +32,6 @@ COLOURS = 64
 """Colours of a thumbnail's palette: it shows what a picture is, in a third of the bytes."""
 BARS = 32
 ROWS = 12
-LONGEST = 160
 
 ACTIONS = {
     "rejected": "the record goes",
@@ -82,6 +80,7 @@ def render(
         params: how many examples to show, and whether critical failures stop the pipeline.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["visible"] = visible
     page: str = environment.from_string(PAGE).render(
         verdict=_verdict(validation, params),
         tiles=_tiles(validation),
@@ -91,18 +90,6 @@ def render(
         shares=list(_shares(validation)),
     )
     return page
-
-
-def visible(text: str) -> str:
-    """``text`` for a reader: control and format characters shown, the end left out where it is long."""
-    shown = "".join(_shown(char) for char in text[:LONGEST])
-    return shown + "…" * (len(text) > LONGEST)
-
-
-def _shown(char: str) -> str:
-    if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
-        return char
-    return chr(0x2400 + ord(char)) if ord(char) < 32 else f"⟨U+{ord(char):04X}⟩"
 
 
 def _verdict(validation: Validation, params: ValidateParams) -> dict[str, str]:
@@ -189,12 +176,16 @@ def _picture(data: bytes, params: ImageParams) -> str:
 
 def _histograms(validation: Validation) -> Iterator[dict[str, Any]]:
     readable = [each for each in validation.measures if each.readable]
-    words = [count for each in validation.measures for count in each.caption_words]
+    # One text of a thousand words would press the others into a single bar.
+    pairs = (
+        pair for each in validation.measures for pair in zip(each.caption_words, each.caption_problems, strict=True)
+    )
+    words = [count for count, problem in pairs if not problem]
     yield histogram("Width, pixels", [each.width for each in readable])
     yield histogram("Height, pixels", [each.height for each in readable])
     yield histogram("File size, kB", [each.file_bytes / 1000 for each in readable])
     yield histogram("Contrast", [each.contrast for each in readable])
-    yield histogram("Words of a caption", words)
+    yield histogram("Words of a usable caption", words)
     yield histogram("Captions of a record", [len(each.caption_words) for each in validation.measures])
 
 

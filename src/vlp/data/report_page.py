@@ -45,8 +45,8 @@ figure img, .nothing { flex: none; width: 64px; height: 64px; border-radius: .3r
 figcaption { min-width: 0; font-size: .8125rem; overflow-wrap: anywhere; }
 figcaption bdi { display: block; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); gap: .75rem; }
-svg { display: block; width: 100%; height: auto; margin-top: .5rem; }
-svg rect { fill: var(--blue); } svg line { stroke: var(--line); }
+svg { display: block; width: 100%; height: auto; margin-top: .5rem; color: var(--blue); fill: currentColor; }
+svg line { stroke: var(--line); }
 .axis { display: flex; justify-content: space-between; color: var(--soft); font-size: .8125rem; }
 .shares { margin-top: .5rem; font-size: .875rem; }
 .shares th, .shares td { padding: .15rem .4rem; border: 0; }
@@ -77,9 +77,9 @@ svg rect { fill: var(--blue); } svg line { stroke: var(--line); }
 {% for each in outcomes %}
 <tr><td class="{{ 'good' if each.met else 'bad' if each.severity == 'critical' else 'warn' }}">
 {{- '✓ met' if each.met else '✗ failed' }}</td><td>{{ each.severity }}</td>
-<td><strong>{{ each.name }}</strong><br><span class="soft">{{ each.says }}</span></td>
-<td class="number">{{ each.threshold }}</td><td class="number">{{ each.observed }}</td>
-<td>{% for id in each.examples %}<bdi>{{ id }}</bdi>{{ ', ' if not loop.last }}{% endfor %}</td></tr>
+<td><strong>{{ each.name }}</strong><br><span class="soft">{{ each.says | visible }}</span></td>
+<td class="number">{{ each.threshold }}</td><td class="number">{{ each.observed | visible }}</td>
+<td>{% for id in each.examples %}<bdi>{{ id | visible }}</bdi>{{ ', ' if not loop.last }}{% endfor %}</td></tr>
 {% endfor %}
 </tbody>
 </table>
@@ -123,7 +123,7 @@ svg rect { fill: var(--blue); } svg line { stroke: var(--line); }
 <section class="card">
 <h3>{{ plot.title }}</h3>
 {% if plot.bars %}
-<svg viewBox="0 0 320 100" role="img" aria-label="{{ plot.summary }}">
+<svg viewBox="0 0 320 100" fill="currentColor" role="img" aria-label="{{ plot.summary }}">
 {% for bar in plot.bars %}
 <rect x="{{ bar.x }}" y="{{ bar.y }}" width="{{ bar.width }}" height="{{ bar.height }}">
 <title>{{ bar.label }}</title></rect>

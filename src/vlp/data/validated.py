@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from vlp.records import Finding, Measured, Record
+
+LONGEST = 160
+"""Characters that ``visible`` shows of a text."""
 
 CAPTION = re.compile(r"captions\[(\d+)\]")
 """The field of a finding about one caption, and its index."""
@@ -81,3 +85,15 @@ def counts(measures: Sequence[Measured], found: Verdicts) -> dict[str, Any]:
         "captions": sum(len(each.caption_words) for each in measures),
         "captions_dropped": sum(map(len, found.dropped_captions.values())),
     }
+
+
+def visible(text: str) -> str:
+    """``text`` for a reader: control and format characters shown, the end left out where it is long."""
+    shown = "".join(_shown(char) for char in text[:LONGEST])
+    return shown + "…" * (len(text) > LONGEST)
+
+
+def _shown(char: str) -> str:
+    if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+        return char
+    return chr(0x2400 + ord(char)) if ord(char) < 32 else f"⟨U+{ord(char):04X}⟩"
