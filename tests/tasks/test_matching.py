@@ -12,7 +12,8 @@ from tests.support import models, scenes
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.params import parse
 from vlp.tasks.matching import Params, Task
-from vlp.training.loop import fit, seed_everything
+from vlp.training.determinism import seed_everything
+from vlp.training.loop import fit
 
 
 @pytest.fixture(scope="module")

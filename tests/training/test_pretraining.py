@@ -16,8 +16,10 @@ from vlp.objectives.base import Step
 from vlp.params import ParamsError, parse
 from vlp.plugins import UnknownPluginError
 from vlp.records import Batch
-from vlp.training.loop import fit, seed_everything
-from vlp.training.pretraining import Pretraining, PretrainParams, load_objectives
+from vlp.tasks.base import pretrained_heads
+from vlp.training.determinism import seed_everything
+from vlp.training.loop import fit
+from vlp.training.pretraining import Pretraining, PretrainParams
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "matching": {"weight": 1.0, "in_batch_negatives": 1},
@@ -161,7 +163,7 @@ def test_an_unknown_objective_or_key_is_one_clear_line(prepared: Prepared) -> No
 def test_what_is_saved_comes_back(prepared: Prepared, tmp_path: Path) -> None:
     module = pretraining(prepared)
     module.save(tmp_path)
-    heads = load_objectives(tmp_path)
+    heads = pretrained_heads(tmp_path)
     assert set(heads) == set(OBJECTIVES)
     for name, objective in module.objectives.items():
         assert all(torch.equal(value, heads[name][key]) for key, value in objective.state_dict().items())

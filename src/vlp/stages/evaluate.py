@@ -10,12 +10,13 @@ from pydantic import Field
 from vlp import params as parameters
 from vlp import plugins
 from vlp.data.loading import Prepared
-from vlp.files import write_csv, write_json, write_jsonl
+from vlp.files import atomic, write_csv, write_json, write_jsonl
 from vlp.params import Section
 from vlp.stages.base import run
-from vlp.training.loop import seed_everything
+from vlp.training.determinism import seed_everything
 
 PREPARED = Path("data/prepared")
+TASKS, REPORTS = Path("models/tasks"), Path("reports/evaluation")
 
 
 class EvaluateParams(Section):
@@ -37,11 +38,13 @@ def main() -> None:
     params = parameters.load(Params)
     prepared = Prepared(PREPARED)
     seed_everything(params.seed)
-    task = plugins.find("vlp.tasks", name).Task.load(Path("models") / name, prepared)
+    task = plugins.find("vlp.tasks", name).Task.load(TASKS / name, prepared)
     found = task.evaluate(prepared.split("test"), params.seed, params.evaluate.resamples)
-    write_jsonl(f"reports/predictions/{name}.jsonl", found.predictions)
-    for plot, rows in found.plots.items():
-        write_csv(f"reports/plots/{name}/{plot}.csv", rows)
+    with atomic(REPORTS / name, folder=True) as folder:
+        write_json(folder / "metrics.json", found.metrics)
+        write_jsonl(folder / "predictions.jsonl", found.predictions)
+        for plot, rows in found.plots.items():
+            write_csv(folder / f"{plot}.csv", rows)
     write_json(f"metrics/{name}.json", found.metrics)
 
 

@@ -17,8 +17,8 @@ from vlp.preprocessing.text import TextParams
 from vlp.runtime.predictor import Predictor
 from vlp.stages.base import run
 
-PREPARED, MODELS, METRICS = Path("data/prepared"), Path("models"), Path("metrics")
-BUNDLE = MODELS / "bundle"
+PREPARED, TASKS, BUNDLE = Path("data/prepared"), Path("models/tasks"), Path("models/bundle")
+EVALUATION, METRICS = Path("reports/evaluation"), Path("metrics")
 
 
 class Params(Section):
@@ -37,15 +37,15 @@ def main() -> None:
     """Export, measure and check; beyond tolerance there is no bundle."""
     params = parameters.load(Params)
     prepared = Prepared(PREPARED)
-    tasks = {name: plugins.find("vlp.tasks", name).Task.load(MODELS / name, prepared) for name in sorted(params.tasks)}
+    tasks = {name: plugins.find("vlp.tasks", name).Task.load(TASKS / name, prepared) for name in sorted(params.tasks)}
     measured: dict[str, parity.Parity] = {}
     with atomic(BUNDLE, folder=True) as folder:
         contents = bundle.Contents(
             tasks={name: onnx.write_task(task, folder / name) for name, task in tasks.items()},
             tokenizer=PREPARED / "tokenizer" / "tokenizer.json",
             params=params.model_dump(mode="json"),
-            metrics={name: METRICS / f"{name}.json" for name in tasks},
-            lineage=lineage.of_content(PREPARED, [MODELS / name for name in tasks]),
+            metrics={name: EVALUATION / name / "metrics.json" for name in tasks},
+            lineage=lineage.of_content(PREPARED, [TASKS / name for name in tasks]),
         )
         bundle.write(folder, contents)
         predictor = Predictor.open(folder)

@@ -12,11 +12,13 @@ from vlp.files import atomic, write_csv, write_json
 from vlp.models.modeling import VLPModel
 from vlp.params import Section
 from vlp.stages.base import run
-from vlp.training.loop import fit, seed_everything
-from vlp.training.pretraining import load_objectives
+from vlp.tasks.base import pretrained_heads
+from vlp.training.determinism import seed_everything
+from vlp.training.loop import fit
 
 PREPARED = Path("data/prepared")
 PRETRAINED = Path("models/pretrained")
+TASKS = Path("models/tasks")
 
 
 class Params(Section):
@@ -35,14 +37,14 @@ def main() -> None:
     prepared = Prepared(PREPARED)
     seed_everything(params.seed)
     task = Task(section, VLPModel.from_pretrained(PRETRAINED), prepared)
-    task.warm_start(load_objectives(PRETRAINED))
+    task.warm_start(pretrained_heads(PRETRAINED))
     train = prepared.split("train")
     plans = Plans(len(train), recipe.batch_size, recipe.steps, params.seed)
     history = fit(task, loader(train, task.collate, plans, seed=params.seed, workers=recipe.workers), recipe)
     task.calibrate(prepared.split("validation"), params.seed)
-    with atomic(Path("models") / name, folder=True) as folder:
+    with atomic(TASKS / name, folder=True) as folder:
         task.save(folder)
-    write_csv(f"reports/plots/{name}/training.csv", history.rows)
+    write_csv(f"reports/training/{name}.csv", history.rows)
     write_json(f"metrics/timing/{name}.json", {"examples_per_second": history.examples_per_second})
 
 

@@ -11,7 +11,8 @@ from vlp.models.configuration import ModelParams
 from vlp.models.modeling import VLPModel
 from vlp.params import Section
 from vlp.stages.base import run
-from vlp.training.loop import average, fit, seed_everything
+from vlp.training.determinism import seed_everything
+from vlp.training.loop import average, fit
 from vlp.training.pretraining import Pretraining, PretrainParams
 
 PREPARED = Path("data/prepared")
@@ -47,7 +48,7 @@ def main() -> None:
     held_out = loader(validation, module.collate, in_order(len(validation), recipe.batch_size), seed=params.seed)
     with atomic(OUT, folder=True) as folder:
         module.save(folder)
-    write_csv("reports/plots/pretrain.csv", history.rows)
+    write_csv("reports/training/pretrain.csv", history.rows)
     write_json(
         "metrics/pretrain.json",
         {

@@ -134,3 +134,8 @@ class Task(nn.Module, ABC):
             raise ValueError(f"{folder}/head.safetensors: does not fit this head: {', '.join(wrong)}")
         task.decision = about["decision"]
         return task.eval()
+
+
+def pretrained_heads(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """The heads that pre-training left beside the backbone, by objective: what ``warm_start`` is given."""
+    return {path.stem: load_file(path) for path in sorted((folder / "objectives").glob("*.safetensors"))}

@@ -43,12 +43,6 @@ class History:
         return self.examples / self.seconds if self.seconds else 0.0
 
 
-def seed_everything(seed: int) -> None:
-    """Seed torch, and hold it to algorithms that give the same bits each time."""
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
-
-
 def precision(wanted: Literal["auto", "fp32", "bf16"]) -> Literal["no", "bf16"]:
     """What accelerate is to be told: ``auto`` takes bf16 where the processor multiplies it in hardware."""
     if wanted == "auto":

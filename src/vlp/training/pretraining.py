@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import Field
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vlp import plugins
@@ -127,8 +127,3 @@ class Pretraining(nn.Module):
         (folder / "objectives").mkdir()
         for name, objective in self.objectives.items():
             save_file(objective.state_dict(), folder / "objectives" / f"{name}.safetensors")
-
-
-def load_objectives(folder: Path) -> dict[str, dict[str, Tensor]]:
-    """The trained heads that ``Pretraining.save`` wrote, by objective."""
-    return {path.stem: load_file(path) for path in sorted((folder / "objectives").glob("*.safetensors"))}
