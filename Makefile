@@ -74,6 +74,10 @@ check: $(INSTALLED) ## Check format, lint, types, import direction and the house
 	lint-imports
 	pytest -q -m house
 
+.PHONY: deps
+deps: $(INSTALLED) ## Rewrite the code that dvc.yaml lists under deps: from what the stages import
+	PYTHONPATH=tests python -m support.rewrite_deps
+
 .PHONY: format
 format: $(INSTALLED) ## Format the code and sort its imports
 	ruff format .

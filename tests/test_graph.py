@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support import graph
+from support import graph, rewrite_deps
 from support.imports import Source
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -196,3 +196,21 @@ def test_a_folder_of_plugins_may_be_listed_where_all_of_it_is_used(project):
 def test_an_edit_in_a_plugin_that_is_not_chosen_concerns_no_stage(project):
     edit(project, "src/vlp/sources/network.py", "", "from vlp import report\n")
     assert graph.problems(project) == []
+
+
+def test_the_lines_that_follow_from_imports_are_written_and_choices_stay(project):
+    right = (project / "dvc.yaml").read_text(encoding="utf-8")
+    assert rewrite_deps.rewrite(project) == []
+    once = (project / "dvc.yaml").read_text(encoding="utf-8")
+    for line in ("      - src/vlp/text.py\n", "      - src/vlp/plugins.py\n", "        - src/vlp/report.html\n"):
+        edit(project, "dvc.yaml", line, "")
+    edit(project, "dvc.yaml", "- src/vlp/stages/read.py", "- src/vlp/report.py\n      - src/vlp/stages/read.py")
+    assert rewrite_deps.rewrite(project) == []
+    assert (project / "dvc.yaml").read_text(encoding="utf-8") == once
+    assert sorted(once.split()) == sorted(right.split())
+
+
+def test_a_choice_of_plugin_is_left_to_a_person(project):
+    edit(project, "dvc.yaml", "        - src/vlp/tasks/${key}.py\n", "")
+    (left,) = [line for line in rewrite_deps.rewrite(project) if " add " in line]
+    assert "add `- src/vlp/tasks/${…}.py`" in left

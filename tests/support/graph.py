@@ -94,7 +94,6 @@ def _fill(line: str, scope: dict[str, Any]) -> Any:
 
 def problems(project: Path) -> list[str]:
     """One line for each difference between dvc.yaml, params.yaml and the code; each says which line to change."""
-    source = Source(project / "src")
     found: list[str] = []
     listed: set[str] = set()
     try:
@@ -102,11 +101,10 @@ def problems(project: Path) -> list[str]:
     except GraphError as error:
         return [str(error)]
     for stage in expanded:
-        path = source.locate(stage.module)
-        if path is None:
+        check = Check.of(project, stage)
+        if check is None:
             found.append(f"dvc.yaml: stages.{stage.name}.cmd: there is no module {stage.module}")
             continue
-        check = _Check(project, source, stage, path)
         found += [*check.params(), *check.deps()]
         listed |= {name.split(".")[0] for variant in stage.variants for name in variant.params}
     for section in load_yaml(project / "params.yaml"):
@@ -116,11 +114,20 @@ def problems(project: Path) -> list[str]:
 
 
 @dataclass
-class _Check:
+class Check:
+    """One stage against its code."""
+
     project: Path
     source: Source
     stage: Stage
     path: Path
+
+    @classmethod
+    def of(cls, project: Path, stage: Stage) -> Check | None:
+        """The check of ``stage``; None if its module is not there."""
+        source = Source(project / "src")
+        path = source.locate(stage.module)
+        return cls(project, source, stage, path) if path else None
 
     def _line(self, verb: str, where: str, line: str, why: str) -> str:
         return f"dvc.yaml: stages.{self.stage.name}.{where}: {verb} `- {line}` ({why})"
@@ -186,6 +193,20 @@ class _Check:
             return {path}
         inside = (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
         return {file for file in inside if file.suffix != ".py" or not self.source.is_bare(file)}
+
+    def is_plugin(self, listed: str) -> bool:
+        """Whether a line of ``deps:`` is a plug-in, or a whole folder of them, that the stage's code looks into."""
+        path = self.project / listed
+        folders = {folder for variant in self.stage.variants for folder in self._folders(self._closure(variant))}
+        return path in folders or (path.parent in folders and path.name != "base.py" and not path.name.startswith("_"))
+
+    def imports(self, chosen: list[str]) -> list[str]:
+        """The files, sorted, that the stage imports besides those that the lines ``chosen`` cover."""
+        found: set[Path] = set()
+        for variant in self.stage.variants:
+            covered = {file for path, line in variant.deps.items() if line in chosen for file in self._files(path)}
+            found |= self._closure(variant).keys() - covered
+        return [self._name(path) for path in sorted(found)]
 
     def deps(self) -> Iterator[str]:
         found: dict[str, None] = {}  # a set in order: two variants may say the same
