@@ -18,9 +18,9 @@ from vlp.data.scenes.shapes import Floats, patch, signed_distance
 from vlp.data.scenes.world import Scene
 
 PAINT = {
-    "red": (215, 32, 38),
-    "orange": (250, 138, 20),
-    "yellow": (248, 224, 48),
+    "red": (212, 28, 36),
+    "orange": (246, 128, 18),
+    "yellow": (250, 226, 44),
     "green": (36, 160, 62),
     "blue": (40, 84, 225),
     "purple": (146, 52, 186),
@@ -28,7 +28,7 @@ PAINT = {
     "black": (22, 22, 24),
 }
 """sRGB of each colour name before jitter and light."""
-_JITTER = 9.0
+_JITTER = 8.0
 """Levels that each channel of a paint may stray."""
 
 
@@ -47,8 +47,8 @@ def render(scene: Scene) -> NDArray[np.uint8]:
         rows, columns = patch(scene.side, thing.x, thing.y, radius)
         distance = signed_distance(thing.shape, rows, columns, thing.x, thing.y, radius, thing.turn)
         # Darker at the rim than in the middle: two things of one colour stay two where they overlap.
-        shade = np.clip(distance * np.float32(-0.5), 0.0, 1.0) * np.float32(0.13) + np.float32(0.87)
-        shade = shade + slope[rows, columns] * np.float32(0.08)
+        shade = np.clip(distance * np.float32(-0.5), 0.0, 1.0) * np.float32(0.1) + np.float32(0.9)
+        shade = shade + slope[rows, columns] * np.float32(0.06)
         cover = np.clip(np.float32(0.5) - distance, 0.0, 1.0)[..., None]
         paint = (np.asarray(PAINT[thing.colour], dtype=np.float32) + jitter) * shade[..., None]
         behind = picture[rows, columns]
@@ -70,7 +70,7 @@ def _grid(side: int) -> tuple[Floats, Floats]:
 def _light(rng: np.random.Generator, side: int) -> tuple[Floats, Floats]:
     """Brightness [S, S], around 1, and its slope [S, S], −1 to 1, both falling away from one side."""
     u, v = _grid(side)
-    angle, strength, level = rng.uniform(0, 2 * math.pi), rng.uniform(0.03, 0.14), rng.uniform(0.94, 1.05)
+    angle, strength, level = rng.uniform(0, 2 * math.pi), rng.uniform(0.03, 0.12), rng.uniform(0.96, 1.05)
     across = (u - np.float32(0.5)) * np.float32(math.cos(angle)) + (v - np.float32(0.5)) * np.float32(math.sin(angle))
     slope = across * np.float32(math.sqrt(2))
     return slope * np.float32(strength) + np.float32(level), slope
@@ -112,13 +112,13 @@ def _wood(rng: np.random.Generator, side: int) -> Floats:
 def _checks(rng: np.random.Generator, side: int) -> Floats:
     u, v = _grid(side)
     fields = np.float32(math.pi * int(rng.integers(3, 8)))
-    checks = np.clip(np.sin(u * fields) * np.sin(v * fields) * np.float32(5) + np.float32(0.5), 0, 1)
-    return checks.astype(np.float32, copy=False)
+    return np.clip(np.sin(u * fields) * np.sin(v * fields) * np.float32(5) + np.float32(0.5), 0, 1)
 
 
 def _clouds(rng: np.random.Generator, side: int, cells: int = 6) -> Floats:
     weights = _smooth(side, cells)
-    return weights @ rng.random((cells, cells), dtype=np.float32) @ weights.T
+    field = weights @ rng.random((cells, cells), dtype=np.float32) @ weights.T
+    return field.astype(np.float32, copy=False)
 
 
 def _grain(rng: np.random.Generator, side: int) -> Floats:

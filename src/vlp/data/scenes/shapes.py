@@ -62,7 +62,7 @@ def _centres(start: int, stop: int) -> Floats:
 
 
 def _square(u: Floats, v: Floats, radius: float) -> Floats:
-    return np.maximum(np.abs(u), np.abs(v)) - np.float32(0.88 * radius)
+    return np.maximum(np.abs(u), np.abs(v)) - np.float32(radius)
 
 
 def _triangle(u: Floats, v: Floats, radius: float) -> Floats:

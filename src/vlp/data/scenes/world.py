@@ -146,7 +146,7 @@ def _places(rng: random.Random, radii: list[float], side: int) -> list[tuple[int
     """Centres that lie inside the picture and not too close to one another."""
     places: list[tuple[int, int]] = []
     while len(places) < len(radii):
-        edge = int(radii[len(places)] * 1.1) + 1
+        edge = int(radii[len(places)] * 1.2) + 1
         for _ in range(50):
             x, y = rng.randint(edge, side - edge), rng.randint(edge, side - edge)
             reach = _CLOSEST * radii[len(places)]
@@ -187,10 +187,10 @@ def _whole_masks(scene: Scene) -> list[np.ndarray]:
 
 
 def _any_touch(scene: Scene) -> bool:
-    """Whether two bounding circles meet; the widest shape reaches 1.25 radii."""
+    """Whether two bounding circles meet; a square's corner is 1.42 radii out."""
     for index, one in enumerate(scene.things):
         for two in scene.things[:index]:
-            reach = 1.25 * (scene.radius(one) + scene.radius(two))
+            reach = 1.42 * (scene.radius(one) + scene.radius(two))
             if (one.x - two.x) ** 2 + (one.y - two.y) ** 2 < reach**2:
                 return True
     return False
