@@ -1,14 +1,14 @@
 """Pooled image beside pooled text, through an MLP: the field's tutorial model.
 
-ResNet-50 and BERT-base in front, ``layers: 1`` and one logit with binary cross-entropy behind make it
-exactly: concatenate 2048 and 768 → Linear → ReLU → Dropout → Linear(→ 1). It has no token to show where
+ResNet-50 and BERT-base in front, ``hidden: [512]`` and one logit with binary cross-entropy behind make it
+exactly: concatenate 2048 and 768 → Linear(→ 512) → ReLU → Dropout → Linear(→ 1). It has no token to show where
 it looked, and no place for relations between places: the baseline that the other blocks are held against.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -21,13 +21,14 @@ from vlp.params import Section
 class Params(Section):
     """``model.fusion`` of params.yaml with ``name: concat_mlp``."""
 
-    hidden: int = Field(ge=1, description="width D of the fused space, of every layer")
-    layers: int = Field(default=1, ge=1, description="times Linear, ReLU, Dropout")
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        min_length=1, description="width of each layer; the last is D of the fused space"
+    )
     dropout: float = Field(ge=0, lt=1, description="after each layer")
 
 
 class Fusion(nn.Module):
-    """Concatenate, then Linear, ReLU and Dropout, ``layers`` times; no fused tokens.
+    """Concatenate, then Linear, ReLU and Dropout for each width of ``hidden``; no fused tokens.
 
     Args:
         params: sizes.
@@ -40,8 +41,8 @@ class Fusion(nn.Module):
 
     def __init__(self, params: Params, *, image_width: int, text_width: int, grid: tuple[int, int]) -> None:
         super().__init__()
-        self.width = params.hidden
-        widths = [image_width + text_width, *[params.hidden] * params.layers]
+        self.width = params.hidden[-1]
+        widths = [image_width + text_width, *params.hidden]
         self.mlp = nn.Sequential()
         for before, after in pairwise(widths):
             self.mlp.extend([nn.Linear(before, after), nn.ReLU(), nn.Dropout(params.dropout)])
