@@ -90,7 +90,15 @@ def test_examples_mean_what_they_say(text: str, statement: Statement) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a dog", "there is a circle circle", "the red circle is", "there are two", "more circles", "a red small circle"],
+    [
+        "",
+        "a dog",
+        "there is a circle circle",
+        "the red circle is",
+        "there are two",
+        "more circles",
+        "a red small circle",
+    ],
 )
 def test_other_texts_are_none_of_the_grammar(text: str) -> None:
     assert parse(text) is None

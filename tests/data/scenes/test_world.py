@@ -67,9 +67,7 @@ def test_some_things_are_partly_hidden() -> None:
 
 
 def test_the_nearer_thing_hides_the_farther_one() -> None:
-    far, near = (
-        Thing(size="large", colour="red", shape="square", x=x, y=32, turn=0.0) for x in (26, 38)
-    )
+    far, near = (Thing(size="large", colour="red", shape="square", x=x, y=32, turn=0.0) for x in (26, 38))
     behind, before = visible_masks(Scene(side=64, things=(far, near), look=0))
     assert not (behind & before).any()
     assert before[32, 38]

@@ -44,6 +44,7 @@ _EXISTS = (
     "a picture of {a}",
     "i can see {a}",
     "{a} can be seen",
+    "{a}",
 )
 _EXISTS_TWO = (
     "there is {a} and {a2}",
@@ -75,6 +76,7 @@ _COUNT = (
     "a picture with {num}",
     "i can see {num}",
     "{num} can be seen",
+    "{num}",
 )
 _COMPARE_NUMBER = (
     "there are {how} {ns} {than} {ns2}",
