@@ -12,9 +12,10 @@ import onnx
 from onnx import TensorProto, helper
 from PIL import Image
 
-from vlp.data import shards
+from vlp.data import examples
 from vlp.export import bundle
 from vlp.preprocessing import text
+from vlp.records import Caption, Example
 
 SIZE = 16
 COLOURS = {"red": (255, 0, 0), "blue": (0, 0, 255), "purple": (128, 0, 128)}
@@ -52,35 +53,79 @@ def write_prepared(folder: Path, records: int = 6, *, edits: bool = True) -> Non
     Each caption's minimal edit names the other colour; without ``edits`` there is none.
     """
     tokenizer = write_tokenizer(folder / "tokenizer")
-    params = text_params()
 
-    def caption(colour: str, other: str, shape: str) -> dict[str, Any]:
-        said, edited = f"a {colour} {shape}", f"a {other} {shape}"
-        ids, negative_ids = text.encode(tokenizer, [said, edited], params)
-        negative = {"negative": edited, "negative_ids": negative_ids} if edits else {}
-        return {"text": said, "ids": ids, "kind": "attribute", "negative": None, "negative_ids": None, **negative}
+    def example(split: str, index: int) -> Example:
+        colour, other = ("red", "blue") if index % 2 else ("blue", "red")
+        noise = np.random.default_rng(index).integers(0, 40, (SIZE, SIZE, 3))
+        captions = tuple(
+            Caption(text=f"a {colour} {shape}", negative=f"a {other} {shape}" if edits else None, kind="attribute")
+            for shape in ("square", "circle")
+        )
+        return Example(
+            id=f"{split}-{index}",
+            group=f"{split}-{index}",
+            image=np.clip(picture(colour) + noise, 0, 255).astype(np.uint8),
+            captions=captions,
+            labels=(),
+            questions=(),
+            regions=(),
+            annotation=None,
+        )
 
+    ids = dict(zip(CAPTIONS, text.encode(tokenizer, CAPTIONS, text_params()), strict=True))
     for split in ("train", "validation", "test"):
-        rows = []
-        for index in range(records):
-            colour, other = ("red", "blue") if index % 2 else ("blue", "red")
-            noise = np.random.default_rng(index).integers(0, 40, (SIZE, SIZE, 3))
-            rows.append(
-                {
-                    "id": f"{split}-{index}",
-                    "group": f"{split}-{index}",
-                    "image": np.clip(picture(colour) + noise, 0, 255).astype(np.uint8).tobytes(),
-                    "captions": [caption(colour, other, shape) for shape in ("square", "circle")],
-                    "labels": [],
-                    "questions": [],
-                    "regions": [],
-                    "annotation": None,
-                }
-            )
-        shards.write(folder, split, rows, shards.EXAMPLES)
-    ids = {f"{name}_id": number for name, number in text.special_ids(tokenizer).items()}
-    summary = {"vocabulary_size": tokenizer.get_vocab_size(), "image_size": SIZE, **ids}
+        with examples.writer(folder, split) as writer:
+            for index in range(records):
+                writer.add((example(split, index), ids))
+    special = {f"{name}_id": number for name, number in text.special_ids(tokenizer).items()}
+    summary = {"vocabulary_size": tokenizer.get_vocab_size(), "image_size": SIZE, **special}
     (folder / "summary.json").write_text(json.dumps(summary))
+
+
+TASK = {
+    "captions_per_image": 2,
+    "training": {
+        "steps": 1,
+        "batch_size": 2,
+        "learning_rate": 0.001,
+        "warmup_share": 0.0,
+        "weight_decay": 0.0,
+        "gradient_clip": 1.0,
+    },
+}
+MODEL = {
+    "image": {"architecture": "custom", "layers": [1, 1], "stem": "small"},
+    "text": {"hidden": 16, "layers": 1, "heads": 2, "intermediate": 32, "max_positions": 16, "dropout": 0.1},
+    "fusion": {"name": "cross_attention", "hidden": 16, "layers": 1, "heads": 2, "mlp_ratio": 2.0, "dropout": 0.1},
+}
+
+
+def tiny_matching(prepared: Path, fusion: dict[str, Any] | None = None) -> Any:
+    """An untrained matching task of a few thousand parameters, its scores spread as a trained one's are."""
+    import torch  # here: most tests of bundles do without
+
+    from vlp.data.loading import Prepared
+    from vlp.models.configuration import ModelParams
+    from vlp.models.modeling import VLPModel
+    from vlp.params import parse
+    from vlp.tasks.matching import Params, Task
+
+    torch.manual_seed(0)
+    data = Prepared(prepared)
+    sizes = {"vocab_size": data.vocabulary_size, "image_size": data.image_size, "pad_token_id": data.pad_id}
+    task = Task(
+        parse(Params, TASK, "TASK"),
+        VLPModel.from_params(parse(ModelParams, MODEL | {"fusion": fusion or MODEL["fusion"]}, "MODEL"), **sizes),
+        data,
+    )
+    task.decision = {"threshold": 0.5}
+    task.eval()
+    with torch.no_grad():
+        task.logit.weight.mul_(20)
+        images = torch.from_numpy(np.stack([picture("red"), picture("blue")]))
+        ids = torch.full((2, 3), data.mask_id)
+        task.logit.bias.sub_(task.logits(task.model.encode_image(images), ids, torch.ones_like(ids)).mean())
+    return task
 
 
 def write_toy_bundle(folder: Path, work: Path, threshold: float = 0.5) -> None:
