@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
+import warnings
+import zlib
 from pathlib import Path, PurePosixPath
 
 from PIL import Image, ImageOps
@@ -11,6 +14,24 @@ from vlp.records import Region
 
 MAX_FILE_BYTES = 64 * 2**20
 """A larger file is no picture of a data set: reading it would only cost the memory."""
+
+MAX_PIXELS = 50_000_000
+"""A larger picture is not decoded for its alpha."""
+
+# What Pillow's decoders raise on broken bytes.
+_DECODE_FAULTS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 OPAQUE = 128
 """Alpha from which a pixel belongs to the thing that is shown: half covered, on the 8-bit scale."""
@@ -39,11 +60,13 @@ def alpha_region(image: bytes, expression: str) -> Region | None:
     An image that does not decode has no region: validation is where it is judged.
     """
     try:
-        with Image.open(io.BytesIO(image)) as picture:
-            if not picture.has_transparency_data:
-                return None
-            alpha = ImageOps.exif_transpose(picture.convert("RGBA")).getchannel("A")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(image))
+        if picture.width * picture.height > MAX_PIXELS or not picture.has_transparency_data:
+            return None
+        alpha = ImageOps.exif_transpose(picture.convert("RGBA")).getchannel("A")
+    except _DECODE_FAULTS:
         return None
     mask = alpha.point([0] * OPAQUE + [255] * (256 - OPAQUE))
     if len(mask.getextrema()) != 2 or mask.getextrema()[0] == mask.getextrema()[1]:
