@@ -133,8 +133,8 @@ def test_an_edit_outside_a_stages_code_re_runs_nothing(again):
     assert stages_run(command(again, "dvc", "repro")) == []
 
 
-def kill_in(clone: Path, stage: str, delay_s: float) -> bool:
-    """Start ``dvc repro`` and SIGKILL all of it ``delay_s`` after ``stage`` began; False if it never began."""
+def kill_after(clone: Path, delay_s: float) -> str | None:
+    """SIGKILL ``dvc repro`` and its children ``delay_s`` after the first stage began; the stage, None if it was over."""
     process = subprocess.Popen(
         ["dvc", "repro"],
         cwd=clone,
@@ -146,10 +146,9 @@ def kill_in(clone: Path, stage: str, delay_s: float) -> bool:
     )
     assert process.stdout is not None
     try:
-        began = any(f"Running stage '{stage}'" in line for line in process.stdout)
-        if began:
-            time.sleep(delay_s)
-        return began
+        began = next((ran[0] for line in process.stdout if (ran := stages_run(line))), None)
+        time.sleep(delay_s)
+        return began if process.poll() is None else None
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -163,21 +162,18 @@ def test_a_killed_run_leaves_nothing_that_looks_finished_and_the_next_one_ends_t
     (clone / "dvc.lock").unlink(missing_ok=True)
     shutil.rmtree(clone / "metrics", ignore_errors=True)
     whole = {path: sorted(file.name for file in (finished / path).rglob("*")) for path in outs(finished)}
-    # A stage's life: its imports (the first seconds), its work, its last writes.
-    for stage, delay_s in (
-        ("ingest", 1.0),
-        ("preprocess", 2.0),
-        ("pretrain", 8.0),
-        ("finetune@matching", 9.0),
-        ("export", 8.0),
-    ):
-        assert kill_in(clone, stage, delay_s), f"{stage} never began"
+    killed = set()
+    # A stage's life: its imports, its work, its last writes; the next stage starts in between.
+    for delay_s in (0.5, 2.0, 4.0, 7.0, 9.0, 11.0, 8.0, 10.0):
+        killed.add(kill_after(clone, delay_s))
         for path, files in whole.items():
             found = sorted(file.name for file in (clone / path).rglob("*"))
-            assert not (clone / path).exists() or found == files, f"{path} is half-written after a kill in {stage}"
+            assert not (clone / path).exists() or found == files, f"{path} is half-written"
+    assert len(killed - {None}) >= 2, killed
     command(clone, "dvc", "repro")
     assert (clone / "dvc.lock").read_text(encoding="utf-8") == (finished / "dvc.lock").read_text(encoding="utf-8")
-    assert not list(clone.glob("*/.*.partial")), "left over from a killed stage"
+    leftover = [path for path in clone.rglob(".*.partial") if ".dvc" not in path.parts]
+    assert not leftover, "left over from a killed stage"
 
 
 def test_the_network_is_closed_in_child_processes(tmp_path):

@@ -45,10 +45,18 @@ def test_a_main_that_succeeds_returns():
     assert done == [True]
 
 
-def test_logging_goes_to_standard_error_so_that_standard_output_stays_data():
-    code = "import logging; from vlp.stages.base import run; run(lambda: logging.getLogger('vlp.x').info('hello'))"
+def test_our_log_goes_to_standard_error_and_others_speak_only_to_warn():
+    code = (
+        "import logging; from vlp.stages.base import run\n"
+        "def main():\n"
+        "    for name in ('vlp.x', '__main__', 'other'):\n"
+        "        logging.getLogger(name).info('told by %s', name)\n"
+        "    logging.getLogger('other').warning('warned')\n"
+        "run(main)"
+    )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (child.stdout, child.stderr) == ("", "INFO vlp.x: hello\n")
+    assert child.stdout == ""
+    assert child.stderr == "INFO: told by vlp.x\nINFO: told by __main__\nWARNING: warned\n"
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,9 @@ def run(main: Callable[[], None]) -> None:
     Raises:
         SystemExit: with status 1, after a ``ValueError`` or an ``OSError``.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True)
+    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr, level=logging.WARNING, force=True)
+    for own in ("vlp", "__main__"):  # others' libraries speak up only to warn
+        logging.getLogger(own).setLevel(logging.INFO)
     try:
         main()
     except (ValueError, OSError) as error:
