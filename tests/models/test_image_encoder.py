@@ -146,6 +146,8 @@ def test_another_type_or_shape_of_images_is_refused(wrong: Tensor) -> None:
         ({"architecture": "resnet51"}, "'resnet51' is none of resnet101, "),
         ({"layers": [1, 1]}, "layers belongs to architecture: custom"),
         ({"architecture": "custom"}, "custom needs it"),
+        ({"block": "basic"}, "block belongs to architecture: custom"),
+        ({"architecture": "custom", "layers": [1], "stages": 1}, "stages does not go with architecture: custom"),
         ({"output_stride": 2}, "output_stride must lie in 4–32"),
         ({"stages": 2, "output_stride": 16}, "output_stride must lie in 4–8"),
         ({"std": [0.2, 0.0, 0.2]}, "std must be above 0"),

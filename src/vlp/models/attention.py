@@ -111,8 +111,11 @@ def feed_forward(width: int, ratio: float, dropout: float) -> nn.Sequential:
 
 
 def mask_bias(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Attention bias [N, 1, 1, L] of an attention mask [N, L]: 0 on tokens, the most negative number elsewhere."""
-    return (1 - attention_mask[:, None, None, :].to(dtype)) * torch.finfo(dtype).min
+    """Attention bias [N, 1, 1, L] of an attention mask [N, L]: 0 on tokens, −10⁴ elsewhere.
+
+    That is nothing after the softmax, and finite in every precision: a text without a token stays a number.
+    """
+    return (attention_mask[:, None, None, :].to(dtype) - 1) * 1e4
 
 
 class GridEmbedding(nn.Module):

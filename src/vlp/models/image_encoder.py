@@ -30,8 +30,12 @@ class ImageEncoderParams(Section):
     layers: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(), max_length=4, description="blocks of each stage; custom only, which then has as many stages"
     )
-    block: Literal["basic", "bottleneck"] = Field(default="basic", description="kind of block; custom only")
-    stages: int = Field(default=4, ge=1, le=4, description="stages kept, from the stem on; fixed by layers if custom")
+    block: Literal["basic", "bottleneck"] | None = Field(
+        default=None, description="kind of block; custom only, basic unless said otherwise"
+    )
+    stages: int | None = Field(
+        default=None, ge=1, le=4, description="stages kept, from the stem on, 4 if null; not with custom"
+    )
     stem: Literal["standard", "small"] = Field(
         default="standard", description="standard: 7×7 stride 2 and max-pool (stride 4); small: 3×3 stride 2"
     )
@@ -46,6 +50,10 @@ class ImageEncoderParams(Section):
     def _consistent(self) -> Self:
         if (self.architecture == "custom") != bool(self.layers):
             raise ValueError("layers belongs to architecture: custom, and custom needs it")
+        if self.architecture != "custom" and self.block is not None:
+            raise ValueError("block belongs to architecture: custom")
+        if self.architecture == "custom" and self.stages is not None:
+            raise ValueError("stages does not go with architecture: custom, which has as many as layers")
         if self.architecture != "custom" and self.architecture not in architectures():
             raise ValueError(f"architecture {self.architecture!r} is none of {', '.join(architectures())}, custom")
         if min(self.std) == 0:
@@ -58,7 +66,7 @@ class ImageEncoderParams(Section):
     @property
     def kept_stages(self) -> int:
         """Stages of the network that is built."""
-        return len(self.layers) or self.stages
+        return len(self.layers) or self.stages or 4
 
     @property
     def stem_stride(self) -> int:
@@ -150,7 +158,7 @@ def _trunk(params: ImageEncoderParams) -> nn.Sequential:
     """The network of torchvision without classifier and stages not kept, under torchvision's names."""
     if params.architecture == "custom":
         layers = [*params.layers, *[1] * (4 - len(params.layers))]
-        network = ResNet(BLOCKS[params.block], layers, num_classes=1)
+        network = ResNet(BLOCKS[params.block or "basic"], layers, num_classes=1)
     else:
         network = torchvision_models.get_model(params.architecture, weights=None)
     trunk = nn.Sequential()

@@ -1,0 +1,51 @@
+"""Cross-attention: each text token asks the grid, and the others."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from support import backbones
+from vlp.models.features import ImageFeatures, TextFeatures
+from vlp.models.fusion.cross_attention import Fusion, Params
+
+
+def _fusion(*, self_attention: bool = True, text_width: int = 8) -> Fusion:
+    params = Params(hidden=8, layers=2, heads=2, mlp_ratio=2.0, dropout=0.0, self_attention=self_attention)
+    return Fusion(params, image_width=6, text_width=text_width, grid=(2, 3)).eval()
+
+
+def _features() -> tuple[TextFeatures, ImageFeatures]:
+    text = TextFeatures(tokens=torch.randn(2, 5, 8), pooled=torch.randn(2, 8))
+    return text, ImageFeatures(tokens=torch.randn(2, 6, 6), pooled=torch.randn(2, 6))
+
+
+@pytest.mark.parametrize("self_attention", [True, False])
+def test_words_see_each_other_only_through_self_attention(*, self_attention: bool) -> None:
+    fusion, (text, image) = _fusion(self_attention=self_attention), _features()
+    mask, embedded = torch.ones(2, 5), fusion.embed_image(image)
+    changed = text.tokens.clone()
+    changed[:, 4] = torch.randn(2, 8)
+    first = fusion(text, mask, embedded).tokens
+    second = fusion(TextFeatures(tokens=changed, pooled=text.pooled), mask, embedded).tokens
+    assert torch.allclose(first[:, :4], second[:, :4]) != self_attention
+
+
+def test_keys_and_values_are_made_once_an_image() -> None:
+    fusion, (_, image) = _fusion(), _features()
+    memory = fusion.embed_image(image).memory
+    assert [tuple(part.shape) for part in memory] == [(2, 2, 6, 4)] * 4
+
+
+def test_text_of_the_fused_width_is_not_projected() -> None:
+    assert not [name for name, _ in _fusion().named_parameters() if "text_projection" in name]
+    assert [name for name, _ in _fusion(text_width=5).named_parameters() if "text_projection" in name]
+
+
+def test_where_each_word_looks_can_be_seen() -> None:
+    """A hook on the probabilities sees one map a head over the 16 places of the grid."""
+    model, (ids, mask), seen = backbones.backbone(), backbones.texts(2), []
+    block = model.fusion.blocks[-1]
+    block.cross_attention.attention.probabilities.register_forward_hook(lambda *args: seen.append(args[2]))
+    model.fuse(model.encode_text(ids, mask), mask, model.encode_image(backbones.images(2)))
+    assert seen[0].shape == (2, 4, 7, 16)
