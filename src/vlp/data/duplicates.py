@@ -18,7 +18,7 @@ LOOK_ALIKES = 32
 
 _MOST_SHIFT = 0.25  # of a thumbnail's pixel: two pixels of a picture of 64
 _SHIFTED = 1.75  # how much farther two pictures of one appearance may lie
-_RAW = 1.3  # how much farther thumbnails lie before the shift is taken out than after
+_RAW, _RAW_SHIFTED = 1.1, 1.3  # how much farther thumbnails lie before the shift is taken out than after
 _SAME_APPEARANCE = np.array([0.12, 0.03, 0.008])  # differences of logarithms: sharpness, contrast, saturation
 _PAIRS_AT_ONCE = 1 << 14
 
@@ -86,7 +86,7 @@ def _candidates(thumbnails: np.ndarray, looks: np.ndarray, distance: float) -> l
     points = quarters.reshape(len(thumbnails), -1) / (SIDE // 2)
     reach = distance * np.sqrt(thumbnails.shape[1])
     # In the second search each axis is scaled so that 1 is as far as it may be.
-    shifted = np.hstack([points / (reach * _SHIFTED * _RAW), looks / _SAME_APPEARANCE])
+    shifted = np.hstack([points / (reach * _SHIFTED * _RAW_SHIFTED), looks / _SAME_APPEARANCE])
     pairs = np.vstack([_neighbours(points, reach * _RAW, 2), _neighbours(shifted, 1.0, np.inf)])
     pairs = np.unique(pairs, axis=0)
     return [
