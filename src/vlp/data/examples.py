@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,14 @@ def unpack_mask(packed: bytes, side: int) -> np.ndarray:
 def writer(folder: Path, split: str) -> shards.Writer[tuple[Example, Ids]]:
     """Writes examples, each with the token ids of its texts, as the shards ``<split>-*`` in ``folder``."""
     return shards.Writer(folder, split, EXAMPLES, pack)
+
+
+def write(folder: Path, split: str, rows: Iterable[tuple[Example, Ids]]) -> int:
+    """Write all of ``rows`` with a ``writer``; returns how many."""
+    with writer(folder, split) as shard:
+        for row in rows:
+            shard.add(row)
+    return shard.count
 
 
 def read(folder: Path, split: str) -> Iterator[Example]:
