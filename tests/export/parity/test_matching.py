@@ -59,7 +59,7 @@ def test_data_without_edits_is_asked_about_another_records_caption(tmp_path: Pat
     assert made.requests[0].targets == [1, 1, 0]
 
 
-def test_an_empty_test_split_is_refused(tmp_path: Path, toy: Predictor) -> None:
+def test_a_test_split_without_captions_is_refused(tmp_path: Path, toy: Predictor) -> None:
     write_prepared(tmp_path / "prepared", records=0)
-    with pytest.raises(ValueError, match="the test split is empty"):
+    with pytest.raises(ValueError, match="the test split has no caption"):
         comparison(tiny_matching(tmp_path / "prepared"), toy, Prepared(tmp_path / "prepared").split("test"), 6)

@@ -33,11 +33,12 @@ def comparison(task: Task, predictor: Predictor, test: Examples, samples: int) -
     Records of data without edited statements are asked about a caption of another record instead.
 
     Raises:
-        ValueError: the test split is empty.
+        ValueError: the test split has no caption.
     """
-    rows = spread(len(test), samples)
-    if not rows:
-        raise ValueError(f"{test.folder}: the test split is empty; there is nothing to check the export on")
+    known = [row for row in range(len(test)) if test.ids("captions", "ids", row)]
+    if not known:
+        raise ValueError(f"{test.folder}: the test split has no caption; there is nothing to check the export on")
+    rows = [known[place] for place in spread(len(known), samples)]
     requests = [_request(test, row, rows[(place + 1) % len(rows)]) for place, row in enumerate(rows)]
     targets = np.concatenate([request.targets for request in requests])
 
@@ -62,13 +63,12 @@ def comparison(task: Task, predictor: Predictor, test: Examples, samples: int) -
 
 def _request(test: Examples, row: int, other: int) -> Request:
     request = Request(row, [], [], [])
-    for place, (ids, edited) in enumerate(
-        zip(test.ids("captions", "ids", row), test.ids("captions", "negative_ids", row), strict=True)
-    ):
-        caption = test.values("captions", row)[place]
+    captions = test.values("captions", row)
+    true, edited = test.ids("captions", "ids", row), test.ids("captions", "negative_ids", row)
+    for caption, ids, edit in zip(captions, true, edited, strict=True):
         _add(request, caption["text"], ids, 1)
-        if edited is not None:
-            _add(request, caption["negative"], edited, 0)
+        if edit is not None:
+            _add(request, caption["negative"], edit, 0)
     if 0 not in request.targets and other != row:
         _add(request, test.values("captions", other)[0]["text"], test.ids("captions", "ids", other)[0], 0)
     return request
