@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
@@ -54,7 +54,14 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+_MAGIC = {
+    "PNG": (b"\x89PNG",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "WEBP": (b"RIFF",),
+    "GIF": (b"GIF8",),
+    "BMP": (b"BM",),
+    "TIFF": (b"II*\0", b"MM\0*"),
+}
 # What Pillow's decoders raise on hostile bytes, found by mutating files of every format.
 _DECODE_FAULTS = (
     OSError,
@@ -82,6 +89,9 @@ class ImageError(ValueError):
         self.detail = detail
 
 
+Level = Annotated[int, Field(ge=0, le=255)]
+
+
 class ImageParams(Section):
     """How images are read and brought to one size; the bundle carries it to the service."""
 
@@ -89,7 +99,7 @@ class ImageParams(Section):
     resize: Literal["squash", "crop", "pad"] = Field(
         "squash", description="squash: ignore the aspect; crop: centre square; pad: whole picture on the background"
     )
-    background: tuple[int, int, int] = Field(
+    background: tuple[Level, Level, Level] = Field(
         (255, 255, 255), description="RGB under transparency and around padded pictures"
     )
     max_bytes: int = Field(20_000_000, gt=0, description="bytes of a file")
@@ -183,7 +193,7 @@ def _opened(data: bytes, params: ImageParams, formats: tuple[str, ...]) -> Itera
         raise ImageError("empty", "the file has no bytes")
     if len(data) > params.max_bytes:
         raise ImageError("too_many_bytes", f"{len(data)} bytes, allowed {params.max_bytes}")
-    known = data.startswith(_MAGIC)
+    known = data.startswith(tuple(magic for kind in formats for magic in _MAGIC[kind]))
     try:
         with _quiet(), Image.open(BytesIO(data), formats=formats) as image:
             _check_header(image, params)
