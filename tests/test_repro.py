@@ -134,7 +134,7 @@ def test_an_edit_outside_a_stages_code_re_runs_nothing(again):
 
 
 def kill_after(clone: Path, delay_s: float) -> str | None:
-    """SIGKILL ``dvc repro`` and its children ``delay_s`` after the first stage began; the stage, None if it was over."""
+    """SIGKILL all of ``dvc repro`` ``delay_s`` after its first stage began: that stage; None if all was over."""
     process = subprocess.Popen(
         ["dvc", "repro"],
         cwd=clone,
