@@ -76,10 +76,8 @@ def words(text: str) -> int:
 
 def script(text: str) -> str:
     """The script of most letters of ``text``: ``latin``, ``han``, …; empty without letters."""
-    if text.isascii():
-        return "latin" if any(map(str.isalpha, text)) else ""
-    found = Counter(name for char in text if (name := _script_of(char)))
-    return max(found, key=lambda name: (found[name], name)) if found else ""
+    found = _scripts(text)
+    return max(found, key=lambda name: (found[name], name), default="")
 
 
 def problem(text: str, params: TextParams) -> str:
@@ -101,9 +99,7 @@ def problem(text: str, params: TextParams) -> str:
         return "empty: no letter and no digit"
     if (count := words(cleaned)) > params.max_words or len(cleaned) > _LETTERS_A_WORD * params.max_words:
         return f"too_long: {count} words, {len(cleaned)} characters, allowed {params.max_words} words"
-    if params.scripts and (found := script(cleaned)) and found not in params.scripts:
-        return f"script: {found}, allowed {', '.join(params.scripts)}"
-    return ""
+    return _foreign(cleaned, params.scripts)
 
 
 def train_tokenizer(texts: Iterable[str], params: TextParams) -> Tokenizer:
@@ -223,8 +219,24 @@ def _markup(text: str) -> str:
     return ""
 
 
+def _foreign(text: str, allowed: tuple[Script, ...]) -> str:
+    letters = _scripts(text) if allowed else Counter[str]()
+    foreign = {name: count for name, count in letters.items() if name not in allowed}
+    if 2 * sum(foreign.values()) > sum(letters.values()):
+        return f"script: most letters are {', '.join(sorted(foreign))}, allowed are {', '.join(allowed)}"
+    return ""
+
+
 def _visible(char: str) -> bool:
     return char in _JOINERS or char.isspace() or unicodedata.category(char) not in ("Cc", "Cf", "Cs")
+
+
+def _scripts(text: str) -> Counter[str]:
+    """Letters of each script."""
+    if text.isascii():
+        letters = sum(map(str.isalpha, text))
+        return Counter(latin=letters) if letters else Counter()
+    return Counter(name for char in text if (name := _script_of(char)))
 
 
 @functools.lru_cache(maxsize=1 << 14)

@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlp.params import ParamsError, parse
+from vlp.preprocessing.text import (
+    SPECIAL_TOKENS,
+    TextParams,
+    TokenizerError,
+    clean,
+    encode,
+    load_tokenizer,
+    problem,
+    script,
+    special_ids,
+    train_tokenizer,
+    words,
+)
+
+TEXTS = [
+    "a red circle above a blue square",
+    "two green rings",
+    "a blue ring left of a red square",
+    "no circle is green",
+]
+
+
+def params(**changes: Any) -> TextParams:
+    values = {"max_words": 12, "max_tokens": 16, "vocabulary": 100, "scripts": ["latin"]}
+    return parse(TextParams, values | changes, "text")
+
+
+def reason(text: str, **changes: Any) -> str:
+    return problem(text, params(**changes)).partition(": ")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("  a  red\tcircle\n", "a red circle"),
+        ("caf\u0065\u0301", "café"),
+        ("ﬁne １２", "fine 12"),
+        ("zero\u200bwidth", "zerowidth"),
+        ("bell\x07", "bell"),
+        ("hard\u00a0space", "hard space"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("", ""),
+    ],
+)
+def test_cleaning_repairs_form_and_keeps_meaning(text: str, cleaned: str) -> None:
+    assert clean(text) == cleaned
+
+
+@given(st.text())
+def test_cleaning_twice_changes_nothing_more(text: str) -> None:
+    once = clean(text)
+    assert clean(once) == once
+    assert unicodedata.is_normalized("NFKC", once)
+    assert once == once.strip()
+    assert "  " not in once
+    assert not any(unicodedata.category(char) in ("Cc", "Cs") for char in once)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a red circle",
+        "Ein großer Käfer, 3 cm",
+        "c’est l’été à 20 °C",
+        "“quoted” – dashed … café™",
+        "5 < 6 > 4",
+        "AT&T; R&D",
+        "keycap: #",
+        "CAFÉ®",
+        "a smile 😀",
+        "line\nbreak",
+    ],
+)
+def test_ordinary_text_has_no_problem(text: str) -> None:
+    assert problem(text, params()) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "empty"),
+        (" \n\u200b", "empty"),
+        ("!!! …", "empty"),
+        ("word " * 13, "too_long"),
+        ("x" * 1000, "too_long"),
+        ("a <b>red</b> circle", "html"),
+        ("<br/>", "html"),
+        ("a <!-- note --> circle", "html"),
+        ("fish &amp; chips", "html"),
+        ("caf&#233;", "html"),
+        ("a\x00circle", "control_characters"),
+        ("a\x1b[31m circle", "control_characters"),
+        ("a \u202eelcric", "control_characters"),
+        ("cafÃ©", "mojibake"),
+        ("itâ€™s red", "mojibake"),
+        ("Ð¿Ñ€Ð¸Ð²ÐµÑ‚", "mojibake"),
+        ("РїСЂРёРІРµС‚", "mojibake"),
+        ("a red \ufffd circle", "mojibake"),
+        ("红色的圆", "script"),
+        ("красный круг", "script"),
+        ("دائرة حمراء", "script"),
+        ("赤い circle の絵です", "script"),
+        ("a \ud83d circle", "lone_surrogate"),
+    ],
+)
+def test_what_cannot_be_used_is_named(text: str, expected: str) -> None:
+    assert reason(text) == expected
+
+
+@pytest.mark.parametrize("text", ["Crème brûlée à l’œuf", "naïve Übergröße", "señor Ñandú", "smørrebrød på dansk"])
+def test_text_read_by_the_wrong_code_page_is_found_and_the_right_one_is_not(text: str) -> None:
+    assert reason(text) == ""
+    assert reason(text.encode().decode("cp1252", errors="replace")) == "mojibake"
+
+
+def test_any_script_is_welcome_where_none_is_listed() -> None:
+    assert reason("红色的圆", scripts=[]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("a circle", "latin"),
+        ("красный", "cyrillic"),
+        ("円 の え", "kana"),
+        ("圆", "han"),
+        ("12 %", ""),
+        ("원", "hangul"),
+    ],
+)
+def test_the_script_is_that_of_most_letters(text: str, name: str) -> None:
+    assert script(text) == name
+
+
+def test_scripts_without_spaces_count_each_character_as_a_word() -> None:
+    assert words("红色的圆") == 4
+    assert words("a red 圆") == 3
+    assert words("") == 0
+
+
+@given(st.text(max_size=80))
+def test_every_text_is_judged(text: str) -> None:
+    found = problem(text, params())
+    assert found == "" or ": " in found
+
+
+def test_the_special_tokens_come_first() -> None:
+    tokenizer = train_tokenizer(TEXTS, params())
+    assert [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS] == [0, 1, 2, 3, 4]
+    assert special_ids(tokenizer) == {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
+
+
+def test_encoding_frames_a_text_and_decodes_to_it() -> None:
+    tokenizer = train_tokenizer(TEXTS, params())
+    (ids,) = encode(tokenizer, ["A red  CIRCLE"], params())
+    assert (ids[0], ids[-1]) == (2, 3)
+    assert 1 not in ids
+    assert tokenizer.decode(ids) == "a red circle"
+
+
+def test_a_long_text_is_cut_and_still_ends_with_sep() -> None:
+    tokenizer = train_tokenizer(TEXTS, params())
+    whole, cut = (encode(tokenizer, ["red " * 40], params(max_tokens=size))[0] for size in (64, 8))
+    assert len(whole) == 42
+    assert cut == [*whole[:7], 3]
+
+
+def test_special_tokens_inside_a_text_are_only_characters() -> None:
+    tokenizer = train_tokenizer(TEXTS, params())
+    (ids,) = encode(tokenizer, ["red [SEP] [MASK] ring"], params())
+    assert ids.count(3) == 1
+    assert 4 not in ids
+
+
+def test_unknown_characters_are_unknown_tokens_not_errors() -> None:
+    tokenizer = train_tokenizer(TEXTS, params())
+    assert encode(tokenizer, ["圆"], params()) == [[2, 1, 3]]
+
+
+def test_accents_tell_words_apart() -> None:
+    tokenizer = train_tokenizer(["schon", "schön"], params(min_frequency=1))
+    one, two = encode(tokenizer, ["schon", "schön"], params())
+    assert one != two
+
+
+def test_the_order_of_the_texts_changes_nothing() -> None:
+    one, two = (train_tokenizer(texts, params()).to_str() for texts in (TEXTS, TEXTS[::-1]))
+    assert one == two
+
+
+_TRAIN = """
+import hashlib, random
+from vlp.preprocessing.text import TextParams, train_tokenizer
+rng = random.Random(0)
+texts = [" ".join("".join(rng.choices("abcdefgh", k=rng.randint(2, 7))) for _ in range(8)) for _ in range(200)]
+tokenizer = train_tokenizer(texts, TextParams(max_words=40, max_tokens=32, vocabulary=300))
+print(hashlib.sha256(tokenizer.to_str().encode()).hexdigest())
+"""
+
+
+def test_every_process_trains_the_same_bytes_whatever_its_hash_seed_and_threads() -> None:
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", _TRAIN],
+            env=os.environ | {"PYTHONHASHSEED": seed, "RAYON_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "true"},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed, threads in (("1", "1"), ("2", "4"))
+    }
+    assert len(found) == 1
+    assert len(found.pop().strip()) == hashlib.sha256().digest_size * 2
+
+
+def test_no_words_are_no_tokenizer() -> None:
+    with pytest.raises(TokenizerError, match="no word to train a tokenizer on"):
+        train_tokenizer([" "], params())
+
+
+def test_a_vocabulary_too_small_for_the_characters_is_named() -> None:
+    with pytest.raises(TokenizerError, match=r"text\.vocabulary: 32: too small for the \d+ characters"):
+        train_tokenizer(["abcdefghijklmnopqrstuvwxyz ba dc fe hg ji lk nm po rq ts vu xw zy"], params(vocabulary=32))
+
+
+def test_a_saved_tokenizer_reads_back(tmp_path: Path) -> None:
+    trained = train_tokenizer(TEXTS, params())
+    trained.save(str(tmp_path / "tokenizer.json"))
+    for path in (tmp_path, tmp_path / "tokenizer.json"):
+        read = load_tokenizer(path)
+        assert encode(read, TEXTS, params()) == encode(trained, TEXTS, params())
+        assert encode(read, ["[SEP] red"], params())[0].count(3) == 1
+
+
+def test_a_vocabulary_in_berts_format_reads_as_bert_reads_it(tmp_path: Path) -> None:
+    vocabulary = [
+        "[PAD]",
+        "[unused0]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "a",
+        "red",
+        "un",
+        "##aff",
+        "##able",
+        "cafe",
+    ]
+    (tmp_path / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    tokenizer = load_tokenizer(tmp_path)
+    assert encode(tokenizer, ["A Red unaffable", "Café"], params()) == [[3, 6, 7, 8, 9, 10, 4], [3, 11, 4]]
+
+
+def test_a_folders_configuration_decides_about_case(tmp_path: Path) -> None:
+    vocabulary = [*SPECIAL_TOKENS, "Red", "red"]
+    (tmp_path / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}), encoding="utf-8")
+    assert encode(load_tokenizer(tmp_path), ["Red red"], params()) == [[2, 5, 6, 3]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("vocab.txt", "a\nb\n", "the vocabulary lacks"),
+        ("tokenizer.json", "{}", "not a tokenizer.json"),
+        ("tokenizer.json", "\x00", "not a tokenizer.json"),
+        ("other.json", "{}", "no tokenizer.json and no vocab.txt"),
+    ],
+)
+def test_what_is_no_tokenizer_is_named_with_its_file(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(TokenizerError, match=message) as caught:
+        load_tokenizer(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_an_unknown_script_is_named() -> None:
+    with pytest.raises(ParamsError, match="text: scripts"):
+        params(scripts=["klingon"])
