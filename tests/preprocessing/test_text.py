@@ -115,7 +115,7 @@ def test_ordinary_text_has_no_problem(text: str) -> None:
         ("红色的圆", "script"),
         ("красный круг", "script"),
         ("دائرة حمراء", "script"),
-        ("赤い circle の絵です", "script"),
+        ("赤い円 circle の絵です", "script"),
         ("a \ud83d circle", "lone_surrogate"),
     ],
 )
