@@ -64,10 +64,10 @@ def shifted_distance(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     middle = (left + right) / 2
     down, across = (np.asarray(np.gradient(middle, axis=axis)) for axis in (1, 2))
     difference = left - right
-    xx, yy, xy = _dot(across, across), _dot(down, down), _dot(across, down)
+    # A touch of ridge: a picture that changes in one direction only does not tell how it moved in the other.
+    xx, yy, xy = _dot(across, across) + 1, _dot(down, down) + 1, _dot(across, down)
     dx, dy = _dot(difference, across), _dot(difference, down)
-    # The two unknowns of least squares by Cramer's rule; where the picture is flat, nothing is shifted.
-    determinant = np.maximum(xx * yy - xy * xy, 1e-9)
+    determinant = xx * yy - xy * xy  # two unknowns of least squares, by Cramer's rule
     by_x = np.clip((dx * yy - dy * xy) / determinant, -_MOST_SHIFT, _MOST_SHIFT)
     by_y = np.clip((dy * xx - dx * xy) / determinant, -_MOST_SHIFT, _MOST_SHIFT)
     rest = difference - by_x * across - by_y * down
