@@ -163,7 +163,7 @@ def _near(
     if not (count := len(candidates.ids)):
         return
     rows = np.array([row for row in range(count) if row not in repeats], dtype=np.int64)
-    thumbnails = np.frombuffer(bytes(candidates.thumbnails), np.uint8).reshape(count, -1)[rows]
+    thumbnails = np.frombuffer(candidates.thumbnails, np.uint8).reshape(count, -1)[rows]
     appearances = np.array(candidates.appearances, dtype=np.float64).reshape(-1, 3)[rows]
     pairs = duplicates.near_pairs(thumbnails, appearances, params.near_distance)
     gone: set[int] = set()
