@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def prepare(folder: Path, count: int, *, negatives: bool = True) -> Path:
     (folder / "tokenizer").mkdir()
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
     special = {f"{name.strip('[]').lower()}_id": value for name, value in text.special_ids(tokenizer).items()}
-    summary = {"vocabulary_size": tokenizer.get_vocab_size(), "image_size": IMAGE.size, **special}
+    labels = Counter(name for example in found for name in example.labels)
+    summary = {"labels": dict(labels), "vocabulary_size": tokenizer.get_vocab_size(), "image_size": IMAGE.size, **special}
     (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     return folder

@@ -28,7 +28,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 def task(prepared: Prepared, steps: int = 1) -> Task:
     seed_everything(0)
-    section = {"training": models.recipe(steps).model_dump(mode="json"), "captions_per_image": 4}
+    section = {"training": models.recipe(steps).model_dump(mode="json"), "captions_per_image": 4, "pair_weight": 1.0}
     return Task(parse(Params, section, "tasks.matching"), models.model(prepared), prepared)
 
 
@@ -106,7 +106,7 @@ def test_it_starts_from_the_pre_trained_head(prepared: Prepared) -> None:
     made = task(prepared)
     head = {"logit.weight": torch.full((1, 32), 0.5), "logit.bias": torch.tensor([2.0])}
     made.warm_start({"matching": head, "contrastive": {"image": torch.zeros(1)}})
-    assert torch.equal(made.logit.weight, head["logit.weight"]) and float(made.logit.bias) == 2.0
+    assert torch.equal(made.logit.weight, head["logit.weight"]) and float(made.logit.bias.detach()) == 2.0
 
 
 def test_data_without_edits_is_held_against_captions_of_other_groups(plain: Prepared) -> None:

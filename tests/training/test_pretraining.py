@@ -19,12 +19,12 @@ from vlp.records import Batch
 from vlp.tasks.base import pretrained_heads
 from vlp.training.determinism import seed_everything
 from vlp.training.loop import fit
-from vlp.training.pretraining import Pretraining, PretrainParams
+from vlp.training.pretraining import Pretraining, PretrainParams, pretrain
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
-    "matching": {"weight": 1.0, "in_batch_negatives": 1},
+    "matching": {"weight": 1.0, "in_batch_negatives": 1, "pair_weight": 1.0},
     "contrastive": {"weight": 0.5, "width": 16, "temperature": 0.07},
-    "masked_text": {"weight": 1.0, "mask_share": 0.3, "captions_per_image": 2},
+    "masked_text": {"weight": 1.0, "mask_share": 0.3, "mask_edits": 0.5, "captions_per_image": 2},
 }
 
 
@@ -40,15 +40,10 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 
 def params(steps: int = 30, objectives: dict[str, dict[str, Any]] | None = None) -> PretrainParams:
-    return parse(
-        PretrainParams,
-        {
-            "captions_per_image": 3,
-            "objectives": objectives or OBJECTIVES,
-            "training": models.recipe(steps).model_dump(mode="json"),
-        },
-        "params.yaml: pretrain",
-    )
+    objectives = objectives or OBJECTIVES
+    phases = {"all": {"objectives": list(objectives), "training": models.recipe(steps).model_dump(mode="json")}}
+    values = {"captions_per_image": 3, "objectives": objectives, "phases": phases}
+    return parse(PretrainParams, values, "params.yaml: pretrain")
 
 
 def pretraining(prepared: Prepared, **objectives: dict[str, Any]) -> Pretraining:
@@ -58,16 +53,6 @@ def pretraining(prepared: Prepared, **objectives: dict[str, Any]) -> Pretraining
 
 def batch_of(module: Pretraining, prepared: Prepared, rows: int = 6) -> Batch:
     return module.collate(prepared.split("train"), range(rows), np.random.default_rng(0))
-
-
-def step_of(module: Pretraining, batch: Batch) -> Step:
-    texts = batch.texts["positive"]
-    return Step(
-        model=module.model,
-        batch=batch,
-        image=module.model.encode_image(batch.images),
-        text=module.model.encode_text(texts.input_ids, texts.attention_mask),
-    )
 
 
 def test_every_image_brings_its_captions_their_edits_and_masked_copies(prepared: Prepared) -> None:
@@ -80,11 +65,29 @@ def test_every_image_brings_its_captions_their_edits_and_masked_copies(prepared:
     assert bool(batch.targets["has_negative"].all())
 
 
+def test_texts_that_pass_together_are_what_they_are_alone(prepared: Prepared, plain: Prepared) -> None:
+    for data in (prepared, plain):
+        module = pretraining(data).eval()
+        batch = batch_of(module, data)
+        if data is plain:  # an image with fewer captions than the others
+            batch.texts["positive"] = pad(list(_unpadded(batch.texts["positive"]))[:-1], [*range(6)] * 3, 0)
+            batch.texts["positive"].image_index = torch.arange(17) // 3
+            batch.texts["positive"].per_image = 0
+            batch.targets = {name: value[:-1] for name, value in batch.targets.items()}
+        together = Step(module.model, batch)
+        for name, texts in batch.texts.items():
+            text = module.model.encode_text(texts.input_ids, texts.attention_mask)
+            fused = module.model.fuse(text, texts.attention_mask, together.image.index(texts.image_index))
+            assert torch.allclose(together.text(name).pooled, text.pooled, atol=1e-5)
+            assert torch.allclose(together.fused(name).pooled, fused.pooled, atol=1e-5)
+            assert together.fused(name).tokens.shape == fused.tokens.shape
+
+
 def test_all_losses_fall_on_scenes(prepared: Prepared) -> None:
     module = pretraining(prepared)
     train = prepared.split("train")
     history = fit(
-        module, loader(train, module.collate, Plans(len(train), 8, 30, 0), seed=0), params().training, module.weights
+        module, loader(train, module.collate, Plans(len(train), 8, 30, 0), seed=0), params().phases["all"].training, module.weights
     )
     first, last = history.rows[0], history.rows[-1]
     assert last["mlm_loss"] < first["mlm_loss"] - 0.5
@@ -115,14 +118,14 @@ def test_a_caption_that_two_images_share_is_a_positive_of_both(prepared: Prepare
     module = pretraining(prepared)
     batch = batch_of(module, prepared)
     batch.targets["caption_key"][0] = batch.targets["caption_key"][17]  # a caption of image 0, also one of image 5
-    same = step_of(module, batch).same_caption
+    same = Step(module.model, batch).same_caption
     assert same[0].tolist() == [True, False, False, False, False, True]
     assert same[17].tolist() == [True, False, False, False, False, True]
     assert same[4].tolist() == [False, True, False, False, False, False]
 
 
 def test_a_shared_caption_is_never_drawn_as_a_negative(plain: Prepared) -> None:
-    module = pretraining(plain, matching={"weight": 1.0, "in_batch_negatives": 2})
+    module = pretraining(plain, matching={"weight": 1.0, "in_batch_negatives": 2, "pair_weight": 0.0})
     batch = batch_of(module, plain)
     batch.targets["caption_key"][:] = 7  # every image has every caption: nothing is left to be a negative
     scalars = module(batch)
@@ -151,6 +154,49 @@ def test_masking_needs_fused_tokens_and_says_so(prepared: Prepared) -> None:
     module = Pretraining(models.model(prepared, models.CONCAT_MLP), params(objectives=only), prepared)
     with pytest.raises(ValueError, match="fusion 'concat_mlp' joins pooled features"):
         module(batch_of(module, prepared))
+
+
+def test_a_phase_without_captions_trains_the_image_encoder_alone(prepared: Prepared) -> None:
+    seed_everything(0)
+    both = {"tagging": {"weight": 1.0, "min_count": 2}, "matching": OBJECTIVES["matching"]}
+    recipe = models.recipe(40, schedule="constant").model_dump(mode="json")
+    phases = {name: {"objectives": [name], "training": recipe} for name in both}
+    section = parse(
+        PretrainParams, {"captions_per_image": 2, "objectives": both, "phases": phases}, "params.yaml: pretrain"
+    )
+    module = Pretraining(models.model(prepared), section, prepared)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    curve, held_out, speed = pretrain(module, section, prepared, seed=0)
+    first, last = (row for row in curve if row["phase"] == "tagging" and row["step"] in (5, 40))
+    assert last["tag_loss"] < first["tag_loss"] - 0.02
+    assert {row["phase"] for row in curve} == set(both) and curve[-1]["step"] == 80
+    assert "itm_loss" in held_out and "tag_loss" not in held_out
+    assert len(speed) == 2
+    changed = {name for name, value in module.state_dict().items() if not torch.equal(value, before[name])}
+    assert any(name.startswith("objectives.tagging") for name in changed)
+    assert any(name.startswith("model.text_encoder") for name in changed)
+
+    module.begin(section.phases["tagging"])
+    batch = batch_of(module, prepared)
+    assert not batch.texts and set(batch.targets) == {"tags"}
+    trained = {name.split(".")[1] for name, value in module.named_parameters() if value.requires_grad}
+    assert trained == {"image_encoder", "tagging"}
+
+
+def test_phases_and_objectives_must_name_each_other(prepared: Prepared) -> None:
+    recipe = models.recipe(1).model_dump(mode="json")
+    for objectives, phase, message in (
+        (OBJECTIVES, ["matching"], "no phase trains contrastive, masked_text"),
+        ({"matching": OBJECTIVES["matching"]}, ["matching", "tagging"], "phases name tagging, which objectives"),
+    ):
+        values = {"captions_per_image": 1, "objectives": objectives, "phases": {"all": {"objectives": phase, "training": recipe}}}
+        with pytest.raises(ParamsError, match=message):
+            parse(PretrainParams, values, "params.yaml: pretrain")
+
+
+def test_tagging_without_labels_says_what_to_do(prepared: Prepared) -> None:
+    with pytest.raises(ValueError, match=r"tagging: .* no label that 10000 records share; remove the objective"):
+        pretraining(prepared, tagging={"weight": 1.0, "min_count": 10000})
 
 
 def test_an_unknown_objective_or_key_is_one_clear_line(prepared: Prepared) -> None:

@@ -115,6 +115,11 @@ class Examples:
             self._strings[column] = self.table[column].to_pylist()
         return self._strings[column]
 
+    def labels(self, index: int) -> list[str]:
+        """The labels of one row."""
+        chunk, offset = self._locate(index)
+        return [str(name) for name in self._chunks[chunk].column("labels")[offset].as_py()]
+
     def values(self, column: str, index: int) -> list[dict[str, object]]:
         """The whole entries of a list column in one row, as plain objects: for evaluation, not for a hot loop."""
         chunk, offset = self._locate(index)

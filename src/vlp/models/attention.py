@@ -118,6 +118,17 @@ def mask_bias(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
     return (attention_mask[:, None, None, :].to(dtype) - 1) * 1e4
 
 
+def _waves(places: int, width: int) -> Tensor:
+    """[places, width]: sines and cosines of the place, of wavelengths from twice the grid down to two places.
+
+    Positions that differ from the start, and alike for neighbours: from near zero they would first have to
+    grow before "left of" could mean anything.
+    """
+    wavelength = 2.0 * (2 * places / 2.0) ** (1 - torch.arange(width // 2) / max(width // 2 - 1, 1))
+    angle = 2 * torch.pi * torch.arange(places)[:, None] / wavelength
+    return 0.5 * torch.cat([angle.sin(), angle.cos(), torch.zeros(places, width % 2)], dim=1)
+
+
 class GridEmbedding(nn.Module):
     """Image tokens projected to the fused width, with a learned embedding of their row and of their column.
 
@@ -133,10 +144,12 @@ class GridEmbedding(nn.Module):
     def __init__(self, image_width: int, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
         self.project = nn.Linear(image_width, width)
-        self.rows = nn.Parameter(torch.randn(grid[0], 1, width) * 0.02)
-        self.columns = nn.Parameter(torch.randn(1, grid[1], width) * 0.02)
+        self.rows = nn.Parameter(_waves(grid[0], width)[:, None, :])
+        self.columns = nn.Parameter(_waves(grid[1], width).flip(1)[None, :, :])
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, P, Dv] → [B, P, D]."""
-        return self.norm(self.project(tokens) + (self.rows + self.columns).flatten(0, 1))
+        projected = self.project(tokens)
+        # In the projection's own type: under autocast a float32 sum here would make every later layer cast back.
+        return self.norm(projected + (self.rows + self.columns).flatten(0, 1).to(projected.dtype))

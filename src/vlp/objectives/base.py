@@ -10,14 +10,17 @@ Losses are named entries that end in ``_loss``; everything else an objective ret
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlp.models.features import ImageFeatures, TextFeatures
+from vlp.data.loading import Examples
+from vlp.models.features import Fused, ImageFeatures, TextFeatures
 from vlp.models.modeling import VLPModel
 from vlp.params import Section
 from vlp.records import Batch, Texts
@@ -27,6 +30,15 @@ class ObjectiveParams(Section):
     """What every objective has."""
 
     weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """What a head is sized by: the widths of ``Step.grid``, of texts, and of fused features."""
+
+    image: int
+    text: int
+    fused: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +65,99 @@ class Drawn:
         return list(places.values())
 
 
-@dataclass(slots=True)
 class Step:
-    """One forward pass of pre-training: the batch and what has been computed of it so far."""
+    """One forward pass of pre-training: everything that the objectives share, computed once.
 
-    model: VLPModel
-    batch: Batch
-    image: ImageFeatures
-    text: TextFeatures
-    """Of the texts named ``positive``."""
-    similarity: Tensor | None = None
-    """float [N, B], by the contrastive objective: how well each true caption fits each image."""
-    same_caption: Tensor = field(init=False)
-    """bool [N, B]: the caption is, word for word, also a caption of that image. Never a negative."""
+    All texts of the batch, whichever objective asked for them, pass the encoders together: on a small
+    model the number of operations costs as much as their size.
 
-    def __post_init__(self) -> None:
-        key_N, owner_N = self.batch.targets["caption_key"], self.batch.texts["positive"].image_index
-        same_NN = key_N[:, None] == key_N[None, :]
-        columns = len(self.batch.images)
-        counts = torch.zeros(len(key_N), columns, device=key_N.device)
-        counts.index_add_(1, owner_N, same_NN.float())
-        self.same_caption = counts > 0
+    Args:
+        model: the backbone.
+        batch: with the texts ``positive`` and whatever the objectives added.
+
+    Attributes:
+        grid: what the image encoder itself makes of the B images.
+        image: the same as the fusion block wants it.
+        similarity: float [N, B], set by the contrastive objective: how well each true caption fits each image.
+        same_caption: bool [N, B]: the caption is, word for word, also a caption of that image. Never a negative.
+    """
+
+    def __init__(self, model: VLPModel, batch: Batch) -> None:
+        self.model, self.batch = model, batch
+        self.grid = model.image_encoder(batch.images)
+        if not batch.texts:
+            return
+        self.image: ImageFeatures = model.fusion.embed_image(self.grid)
+        self._together = _Together(batch.texts)
+        self._text = model.encode_text(self._together.all.input_ids, self._together.all.attention_mask)
+        self._fused: Fused | None = None
+        self.similarity: Tensor | None = None
+        self.same_caption = _same_caption(batch)
+
+    def text(self, name: str) -> TextFeatures:
+        """Features of the texts of that name, before they meet the image."""
+        return TextFeatures(
+            tokens=self._together.part(name, self._text.tokens), pooled=self._together.part(name, self._text.pooled)
+        )
+
+    def fused(self, name: str) -> Fused:
+        """The texts of that name fused, each with the image it belongs to."""
+        if self._fused is None:
+            texts = self._together.all
+            self._fused = self.model.fuse(self._text, texts.attention_mask, self.image.of(texts))
+        tokens = None if self._fused.tokens is None else self._together.part(name, self._fused.tokens)
+        return Fused(tokens=tokens, pooled=self._together.part(name, self._fused.pooled))
+
+
+class _Together:
+    """Groups of texts as one, and the way back.
+
+    Where every group has the same number of texts for each image, the texts stand image by image, so that
+    an image's row can serve all of them; else group by group.
+    """
+
+    def __init__(self, groups: dict[str, Texts]) -> None:
+        length = max(texts.input_ids.shape[1] for texts in groups.values())
+        self._regular = all(texts.per_image for texts in groups.values())
+        self._counts = {name: texts.per_image or len(texts.input_ids) for name, texts in groups.items()}
+        self._lengths = {name: texts.input_ids.shape[1] for name, texts in groups.items()}
+
+        def join(rows: list[Tensor]) -> Tensor:
+            if not self._regular:
+                return torch.cat(rows)
+            each = zip(rows, groups.values(), strict=True)
+            return torch.cat([row.unflatten(0, (-1, texts.per_image)) for row, texts in each], dim=1).flatten(0, 1)
+
+        def wide(row: Tensor) -> Tensor:
+            return F.pad(row, (0, length - row.shape[1]))
+
+        self.all = Texts(
+            # What stands under a mask of 0 is never looked at, so any id may pad.
+            input_ids=join([wide(texts.input_ids) for texts in groups.values()]),
+            attention_mask=join([wide(texts.attention_mask) for texts in groups.values()]),
+            image_index=join([texts.image_index for texts in groups.values()]),
+            per_image=sum(self._counts.values()) if self._regular else 0,
+        )
+
+    def part(self, name: str, rows: Tensor) -> Tensor:
+        """The rows of one group, at its own length where they are tokens."""
+        before = 0
+        for other, count in self._counts.items():
+            if other == name:
+                break
+            before += count
+        if self._regular:
+            found = rows.unflatten(0, (-1, self.all.per_image))[:, before : before + self._counts[name]].flatten(0, 1)
+        else:
+            found = rows[before : before + self._counts[name]]
+        return found[:, : self._lengths[name]] if found.ndim == 3 else found
+
+
+def _same_caption(batch: Batch) -> Tensor:
+    key_N, owner_N = batch.targets["caption_key"], batch.texts["positive"].image_index
+    same_NN = key_N[:, None] == key_N[None, :]
+    counts_NB = torch.zeros(len(key_N), len(batch.images), device=key_N.device)
+    return counts_NB.index_add_(1, owner_N, same_NN.float()) > 0
 
 
 class Objective(nn.Module, ABC):
@@ -82,9 +166,15 @@ class Objective(nn.Module, ABC):
     Params: ClassVar[type[ObjectiveParams]]
     loss: ClassVar[str]
     """The name of its loss among the scalars it returns."""
+    reads_text: ClassVar[bool] = True
+    """Whether it needs the captions; if none of a phase does, only the image encoder runs."""
 
     def texts(self, drawn: Drawn, rng: np.random.Generator) -> dict[str, Texts]:
         """The texts this objective wants in the batch besides ``positive``, by name."""
+        return {}
+
+    def targets(self, examples: Examples, rows: Sequence[int]) -> dict[str, Tensor]:
+        """What else this objective wants in the batch, besides texts."""
         return {}
 
     @abstractmethod

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlp.models.configuration import VLPConfig
-from vlp.objectives.base import Objective, ObjectiveParams, Step
+from vlp.data.loading import Prepared
+from vlp.objectives.base import Objective, ObjectiveParams, Step, Widths
 
 MAX_LOGIT_SCALE = math.log(100.0)  # CLIP's bound: above it the softmax is one-hot and training unstable
 
@@ -36,10 +36,10 @@ class Head(Objective):
     Params = Params
     loss = "itc_loss"
 
-    def __init__(self, params: Params, config: VLPConfig, image_width: int, text_width: int, fused_width: int) -> None:
+    def __init__(self, params: Params, prepared: Prepared, widths: Widths) -> None:
         super().__init__()
-        self.image = nn.Linear(image_width, params.width, bias=False)
-        self.text = nn.Linear(text_width, params.width, bias=False)
+        self.image = nn.Linear(widths.image, params.width, bias=False)
+        self.text = nn.Linear(widths.text, params.width, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(-math.log(params.temperature)))
 
     def embed_image(self, pooled: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class Head(Objective):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         scale = self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
-        logits_NB = scale * self.embed_text(step.text.pooled) @ self.embed_image(step.image.pooled).T
+        logits_NB = scale * self.embed_text(step.text("positive").pooled) @ self.embed_image(step.image.pooled).T
         step.similarity = logits_NB.detach()
         right_NB = step.same_caption.to(logits_NB.dtype)
         # An image can come without a caption of its own only if none was drawn for it: leave it out.

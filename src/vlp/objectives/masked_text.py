@@ -16,9 +16,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlp.data.loading import pad
-from vlp.models.configuration import VLPConfig
-from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Step
+from vlp.data.loading import Prepared, pad
+from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Step, Widths
 from vlp.records import Texts
 
 IGNORE = -100
@@ -28,6 +27,9 @@ class Params(ObjectiveParams):
     """``pretrain.objectives.masked_text``."""
 
     mask_share: float = Field(gt=0, lt=1, description="of a caption's tokens, at least one")
+    mask_edits: float = Field(
+        ge=0, le=1, description="share of the masked captions that hide what their minimal edit changes instead"
+    )
     captions_per_image: int = Field(gt=0, description="of those drawn; the others stay whole")
 
 
@@ -37,28 +39,39 @@ class Head(Objective):
     Params = Params
     loss = "mlm_loss"
 
-    def __init__(self, params: Params, config: VLPConfig, image_width: int, text_width: int, fused_width: int) -> None:
+    def __init__(self, params: Params, prepared: Prepared, widths: Widths) -> None:
         super().__init__()
         self.params = params
-        self.dense = nn.Linear(fused_width, fused_width)
-        self.norm = nn.LayerNorm(fused_width)
-        self.decoder = nn.Linear(fused_width, config.vocab_size)
+        self.dense = nn.Linear(widths.fused, widths.fused)
+        self.norm = nn.LayerNorm(widths.fused)
+        self.decoder = nn.Linear(widths.fused, prepared.vocabulary_size)
 
     def texts(self, drawn: Drawn, rng: np.random.Generator) -> dict[str, Texts]:
         """``masked``: copies of some captions of each image with tokens hidden; ``targets`` are those tokens."""
         chosen: list[int] = []
         for captions in drawn.by_image():
             chosen += rng.choice(captions, min(self.params.captions_per_image, len(captions)), replace=False).tolist()
-        masked = [_mask(drawn.positives[index], self.params.mask_share, drawn, rng) for index in chosen]
+        masked = [self._mask(drawn, index, rng) for index in chosen]
         texts = pad([ids for ids, _ in masked], [drawn.owner[index] for index in chosen], drawn.pad_id)
         texts.targets = pad([targets for _, targets in masked], [0] * len(masked), IGNORE).input_ids
         return {"masked": texts}
 
+    def _mask(self, drawn: Drawn, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """One caption with tokens hidden, and the targets."""
+        ids = drawn.positives[index]
+        places = np.flatnonzero(~np.isin(ids, list(drawn.special)))
+        places = places if len(places) else np.arange(len(ids))
+        chosen = rng.choice(places, min(max(1, round(self.params.mask_share * len(places))), len(places)), replace=False)
+        edited = _edited(ids, drawn.negatives[index])
+        # What a minimal edit changes is what only the picture can tell; the other words follow from the grammar.
+        if rng.random() < self.params.mask_edits and len(edited):
+            chosen = edited
+        return _hide(ids, chosen, drawn, rng)
+
     def forward(self, step: Step) -> dict[str, Tensor]:
         masked = step.batch.texts["masked"]
         assert masked.targets is not None
-        text = step.model.encode_text(masked.input_ids, masked.attention_mask)
-        fused = step.model.fuse(text, masked.attention_mask, step.image.of(masked))
+        fused = step.fused("masked")
         if fused.tokens is None:
             raise ValueError(
                 f"pretrain.objectives.masked_text: fusion {step.model.config.fusion['name']!r} joins pooled features "
@@ -74,18 +87,20 @@ class Head(Objective):
         }
 
 
-def _mask(ids: np.ndarray, share: float, drawn: Drawn, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The text with tokens hidden, and the targets: the hidden ids, ``IGNORE`` elsewhere."""
+def _hide(ids: np.ndarray, places: np.ndarray, drawn: Drawn, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The text with those places hidden, and the targets: the hidden ids, ``IGNORE`` elsewhere."""
     ids = ids.astype(np.int64)
-    places = np.flatnonzero(~np.isin(ids, list(drawn.special)))
-    if not len(places):
-        places = np.arange(len(ids))
-    count = max(1, round(share * len(places)))
-    chosen = rng.choice(places, min(count, len(places)), replace=False)
     targets = np.full(len(ids), IGNORE, np.int64)
-    targets[chosen] = ids[chosen]
-    roll = rng.random(len(chosen))
-    ids[chosen[roll < 0.8]] = drawn.mask_id
-    random_ones = chosen[(roll >= 0.8) & (roll < 0.9)]
+    targets[places] = ids[places]
+    roll = rng.random(len(places))
+    ids[places[roll < 0.8]] = drawn.mask_id
+    random_ones = places[(roll >= 0.8) & (roll < 0.9)]
     ids[random_ones] = rng.integers(0, drawn.vocabulary_size, len(random_ones))
     return ids, targets
+
+
+def _edited(ids: np.ndarray, edit: np.ndarray | None) -> np.ndarray:
+    """The places in which a text and its minimal edit differ; none where they are of different lengths."""
+    if edit is None or len(edit) != len(ids):
+        return np.empty(0, np.int64)
+    return np.flatnonzero(ids != edit)

@@ -19,10 +19,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlp.data.loading import pad
-from vlp.models.configuration import VLPConfig
-from vlp.models.features import TextFeatures
-from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Step
+from vlp.data.loading import Prepared, pad
+from vlp.models.features import Fused, TextFeatures
+from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Step, Widths
 from vlp.records import Texts
 
 
@@ -34,16 +33,20 @@ class Params(ObjectiveParams):
     )
 
 
+    pair_weight: float = Field(ge=0, description="of telling a caption from its edit, beside judging each alone")
+
+
 class Head(Objective):
     """One logit on the fused features."""
 
     Params = Params
     loss = "itm_loss"
 
-    def __init__(self, params: Params, config: VLPConfig, image_width: int, text_width: int, fused_width: int) -> None:
+    def __init__(self, params: Params, prepared: Prepared, widths: Widths) -> None:
         super().__init__()
         self.in_batch_negatives = params.in_batch_negatives
-        self.logit = nn.Linear(fused_width, 1)
+        self.pair_weight = params.pair_weight
+        self.logit = nn.Linear(widths.fused, 1)
 
     def texts(self, drawn: Drawn, rng: np.random.Generator) -> dict[str, Texts]:
         """``negative``: the minimal edits, each on the image that its caption is true of."""
@@ -53,21 +56,23 @@ class Head(Objective):
         return {"negative": pad([ids for ids, _ in edits], [owner for _, owner in edits], drawn.pad_id)}
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        model, positive = step.model, step.batch.texts["positive"]
-        fused = model.fuse(step.text, positive.attention_mask, step.image.of(positive))
-        logits = [self.logit(fused.pooled).squeeze(-1).float()]
-        if (negative := step.batch.texts.get("negative")) is not None:
-            text = model.encode_text(negative.input_ids, negative.attention_mask)
-            fused = model.fuse(text, negative.attention_mask, step.image.of(negative))
-            logits.append(self.logit(fused.pooled).squeeze(-1).float())
+        logits = [self._logits(step.fused("positive"))]
+        if "negative" in step.batch.texts:
+            logits.append(self._logits(step.fused("negative")))
         without_edit = ~step.batch.targets["has_negative"]
         if self.in_batch_negatives and bool(without_edit.any()):
             logits.append(self._in_batch(step, without_edit))
-        return _report(logits[0], torch.cat(logits[1:]) if len(logits) > 1 else logits[0].new_empty(0))
+        found = _report(logits[0], torch.cat(logits[1:]) if len(logits) > 1 else logits[0].new_empty(0))
+        if self.pair_weight and not bool(without_edit.all()):
+            # The two differ in a word: whatever else the image and the sentence bring cancels out.
+            margin = logits[0][~without_edit] - logits[1]
+            found["pair_loss"] = self.pair_weight * F.softplus(-margin).mean()
+            found["pair_accuracy"] = (margin > 0).float().mean()
+        return found
 
     def _in_batch(self, step: Step, rows: Tensor) -> Tensor:
         """Logits of mismatched pairs for those captions."""
-        model, positive = step.model, step.batch.texts["positive"]
+        positive = step.batch.texts["positive"]
         allowed_NB = ~step.same_caption
         similarity_NB = step.similarity if step.similarity is not None else torch.zeros_like(allowed_NB, dtype=torch.float)
         usable = rows & allowed_NB.any(1)
@@ -86,8 +91,11 @@ class Head(Objective):
             pairs.append((other, own[possible]))
         texts = torch.cat([text for text, _ in pairs])
         images = torch.cat([image for _, image in pairs])
-        text = TextFeatures(tokens=step.text.tokens[texts], pooled=step.text.pooled[texts])
-        fused = model.fuse(text, positive.attention_mask[texts], step.image.index(images))
+        known = step.text("positive")
+        text = TextFeatures(tokens=known.tokens[texts], pooled=known.pooled[texts])
+        return self._logits(step.model.fuse(text, positive.attention_mask[texts], step.image.index(images)))
+
+    def _logits(self, fused: Fused) -> Tensor:
         return self.logit(fused.pooled).squeeze(-1).float()
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from vlp import params as parameters
-from vlp.data.loading import Plans, Prepared, in_order, loader
+from vlp.data.loading import Prepared
 from vlp.files import atomic, write_csv, write_json
 from vlp.models.configuration import ModelParams
 from vlp.models.modeling import VLPModel
 from vlp.params import Section
 from vlp.stages.base import run
 from vlp.training.determinism import seed_everything
-from vlp.training.loop import average, fit
-from vlp.training.pretraining import Pretraining, PretrainParams
+from vlp.training.pretraining import Pretraining, PretrainParams, pretrain
 
 PREPARED = Path("data/prepared")
 OUT = Path("models/pretrained")
@@ -28,9 +27,8 @@ class Params(Section):
 
 
 def main() -> None:
-    """Train, then write the backbone, its objectives' heads, the metrics and the curve."""
+    """Train phase by phase, then write the backbone, its objectives' heads, the metrics and the curve."""
     params = parameters.load(Params)
-    recipe = params.pretrain.training
     prepared = Prepared(PREPARED)
     seed_everything(params.seed)
     model = VLPModel.from_params(
@@ -40,24 +38,14 @@ def main() -> None:
         pad_token_id=prepared.pad_id,
     )
     module = Pretraining(model, params.pretrain, prepared)
-    train, validation = prepared.split("train"), prepared.split("validation")
-    plans = Plans(len(train), recipe.batch_size, recipe.steps, params.seed)
-    history = fit(
-        module, loader(train, module.collate, plans, seed=params.seed, workers=recipe.workers), recipe, module.weights
-    )
-    held_out = loader(validation, module.collate, in_order(len(validation), recipe.batch_size), seed=params.seed)
+    curve, held_out, speed = pretrain(module, params.pretrain, prepared, params.seed)
     with atomic(OUT, folder=True) as folder:
         module.save(folder)
-    write_csv("reports/training/pretrain.csv", history.rows)
-    write_json(
-        "metrics/pretrain.json",
-        {
-            **average(module, held_out, recipe),
-            "steps": recipe.steps,
-            "parameters": sum(p.numel() for p in module.model.parameters()),
-        },
-    )
-    write_json("metrics/timing/pretrain.json", {"examples_per_second": history.examples_per_second})
+    write_csv("reports/training/pretrain.csv", curve)
+    steps = sum(phase.training.steps for phase in params.pretrain.phases.values())
+    parameter_count = sum(parameter.numel() for parameter in model.parameters())
+    write_json("metrics/pretrain.json", {**held_out, "steps": steps, "parameters": parameter_count})
+    write_json("metrics/timing/pretrain.json", speed)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ class Params(TaskParams):
     """``tasks.matching``."""
 
     captions_per_image: int = Field(gt=0, description="drawn a step, each with one negative")
+    pair_weight: float = Field(ge=0, description="of telling a caption from its negative, beside judging each alone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,39 +75,49 @@ class Task(base.Task):
             self.logit.load_state_dict({name.removeprefix("logit."): value for name, value in head.items()})
 
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
-        """``statement``: true captions and their negatives; targets 1 and 0, float32 [N]."""
-        true: list[TokenIds] = []
-        false: list[TokenIds | None] = []
-        owner: list[int] = []
+        """``statement``: true captions and their negatives, image by image; targets 1 and 0, float32 [N].
+
+        ``true`` and ``false`` int64 [M]: where the two of each pair stand among them.
+        """
+        captions: list[tuple[TokenIds, TokenIds | None, int]] = []
         for place, row in enumerate(rows):
-            captions, edits = examples.ids("captions", "ids", row), examples.ids("captions", "negative_ids", row)
-            for chosen in draw(len(captions), self.params.captions_per_image, rng):
-                ids = captions[chosen]
+            true, edits = examples.ids("captions", "ids", row), examples.ids("captions", "negative_ids", row)
+            for chosen in draw(len(true), self.params.captions_per_image, rng):
+                ids = true[chosen]
                 assert ids is not None
-                true.append(ids)
-                false.append(edits[chosen])
-                owner.append(place)
-        if any(ids is None for ids in false):
-            false = _filled(false, random_others(true, [str(place) for place in owner], rng))
-        pairs = [(ids, place, 1.0) for ids, place in zip(true, owner, strict=True)]
-        pairs += [(ids, place, 0.0) for ids, place in zip(false, owner, strict=True) if ids is not None]
-        texts = pad([ids for ids, _, _ in pairs], [place for _, place, _ in pairs], self.prepared.pad_id)
-        texts.targets = torch.tensor([target for _, _, target in pairs])
-        return Batch(images=examples.images(rows), texts={"statement": texts}, targets={})
+                captions.append((ids, edits[chosen], place))
+        false = [edit for _, edit, _ in captions]
+        if any(edit is None for edit in false):
+            others = random_others([ids for ids, _, _ in captions], [str(place) for _, _, place in captions], rng)
+            false = _filled(false, others)
+        pairs = [(ids, edit, place) for (ids, _, place), edit in zip(captions, false, strict=True) if edit is not None]
+        each = [[pair for pair in pairs if pair[2] == place] for place in range(len(rows))]
+        texts = [text for mine in each for text in (*(true for true, _, _ in mine), *(edit for _, edit, _ in mine))]
+        starts = np.cumsum([0, *(2 * len(mine) for mine in each)])
+        at = [(int(start) + i, int(start) + len(mine) + i) for start, mine in zip(starts, each) for i in range(len(mine))]
+        owner = [place for place, mine in enumerate(each) for _ in range(2 * len(mine))]
+        statements = pad(texts, owner, self.prepared.pad_id)
+        where = torch.tensor(at, dtype=torch.int64).reshape(-1, 2)
+        statements.targets = torch.zeros(len(texts)).index_fill_(0, where[:, 0], 1.0)
+        targets = {"true": where[:, 0], "false": where[:, 1]}
+        return Batch(images=examples.images(rows), texts={"statement": statements}, targets=targets)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Binary cross-entropy and the accuracy of the batch."""
+        """Binary cross-entropy of each statement, and the loss of telling the two of a pair apart."""
         texts = batch.texts["statement"]
         assert texts.targets is not None
-        image = self.model.encode_image(batch.images).index(texts.image_index)
-        logits = self.logits(image, texts.input_ids, texts.attention_mask)
+        logits = self.logits(self.model.encode_image(batch.images).of(texts), texts.input_ids, texts.attention_mask)
+        margin = logits[batch.targets["true"]] - logits[batch.targets["false"]]
         return {
             "matching_loss": F.binary_cross_entropy_with_logits(logits, texts.targets),
+            # The two differ in a word: whatever else the image and the sentence bring cancels out.
+            "pair_loss": self.params.pair_weight * F.softplus(-margin).mean(),
             "accuracy": ((logits > 0) == (texts.targets > 0.5)).float().mean(),
+            "pair_accuracy": (margin > 0).float().mean(),
         }
 
     def logits(self, image: ImageFeatures, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """float32 [N]: above zero, the more likely true. ``image`` has N rows."""
+        """float32 [N]: above zero, the more likely true. ``image`` as of ``VLPModel.fuse``."""
         text = self.model.encode_text(input_ids, attention_mask)
         return self.logit(self.model.fuse(text, attention_mask, image).pooled).squeeze(-1).float()
 

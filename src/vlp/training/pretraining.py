@@ -6,23 +6,31 @@ import json
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vlp import plugins
-from vlp.data.loading import Examples, Prepared, draw, pad
+from vlp.data.loading import Examples, Plans, Prepared, draw, in_order, loader, pad
 from vlp.models.modeling import VLPModel
-from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Step
+from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Step, Widths
 from vlp.params import Section, parse
 from vlp.recipe import Recipe
-from vlp.records import Batch
+from vlp.records import Batch, Texts
+from vlp.training.loop import average, fit
 
 OBJECTIVES = "vlp.objectives"
+
+
+class Phase(Section):
+    """One of ``pretrain.phases``: some of the objectives, for some steps."""
+
+    objectives: tuple[str, ...] = Field(min_length=1, description="names under pretrain.objectives")
+    training: Recipe
 
 
 class PretrainParams(Section):
@@ -30,7 +38,16 @@ class PretrainParams(Section):
 
     captions_per_image: int = Field(gt=0, description="drawn a step; the image is encoded once for all")
     objectives: dict[str, dict[str, Any]] = Field(min_length=1, description="a file of src/vlp/objectives each")
-    training: Recipe
+    phases: dict[str, Phase] = Field(min_length=1, description="one after the other, each from where the last ended")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        used = {name for phase in self.phases.values() for name in phase.objectives}
+        if unknown := sorted(used - set(self.objectives)):
+            raise ValueError(f"phases name {', '.join(unknown)}, which objectives does not hold")
+        if idle := sorted(set(self.objectives) - used):
+            raise ValueError(f"no phase trains {', '.join(idle)}")
+        return self
 
     def objective_params(self) -> dict[str, ObjectiveParams]:
         """Each objective's own section, checked against its own class, in the order they run."""
@@ -46,12 +63,6 @@ class PretrainParams(Section):
         }
 
 
-def build_objectives(model: VLPModel, params: dict[str, ObjectiveParams]) -> dict[str, Objective]:
-    """The head of each objective, sized to the backbone."""
-    widths = (model.image_width, model.text_width, model.fused_width)
-    return {name: plugins.find(OBJECTIVES, name).Head(own, model.config, *widths) for name, own in params.items()}
-
-
 class Pretraining(nn.Module):
     """The backbone and its objectives as one trainable module.
 
@@ -65,23 +76,41 @@ class Pretraining(nn.Module):
         super().__init__()
         own = params.objective_params()
         self.model = model
-        self.objectives = nn.ModuleDict(build_objectives(model, own))
+        widths = Widths(image=model.image_width, text=model.text_width, fused=model.fused_width)
+        self.objectives = nn.ModuleDict(
+            {name: plugins.find(OBJECTIVES, name).Head(section, prepared, widths) for name, section in own.items()}
+        )
         self.weights = {self.objectives[name].loss: section.weight for name, section in own.items()}
         self.captions_per_image = params.captions_per_image
         self.prepared = prepared
+        self.active = self.objectives
+
+    def begin(self, phase: Phase) -> None:
+        """Train what these objectives reach, and hold the rest as it is."""
+        self.active = nn.ModuleDict({name: self.objectives[name] for name in self.objectives if name in phase.objectives})
+        self.requires_grad_(False)
+        self.active.requires_grad_(True)
+        (self.model if self._reads_text else self.model.image_encoder).requires_grad_(True)
+
+    @property
+    def _reads_text(self) -> bool:
+        return any(objective.reads_text for objective in self.active.values())
 
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         """Draw captions for each image, and from them the texts that each objective wants."""
-        drawn = self._draw(examples, rows, rng)
-        texts = {"positive": pad(drawn.positives, drawn.owner, drawn.pad_id)}
-        for objective in self.objectives.values():
+        texts: dict[str, Texts] = {}
+        targets: dict[str, Tensor] = {}
+        drawn = self._draw(examples, rows, rng) if self._reads_text else None
+        if drawn:
+            keys = [zlib.crc32(ids.tobytes()) for ids in drawn.positives]
+            texts["positive"] = pad(drawn.positives, drawn.owner, drawn.pad_id)
+            targets["caption_key"] = torch.tensor(keys, dtype=torch.int64)
+            targets["has_negative"] = torch.tensor([ids is not None for ids in drawn.negatives])
+        for objective in self.active.values():
             assert isinstance(objective, Objective)
-            texts.update(objective.texts(drawn, rng))
-        keys = [zlib.crc32(ids.tobytes()) for ids in drawn.positives]
-        targets = {
-            "caption_key": torch.tensor(keys, dtype=torch.int64),
-            "has_negative": torch.tensor([ids is not None for ids in drawn.negatives]),
-        }
+            targets.update(objective.targets(examples, rows))
+            if drawn:
+                texts.update(objective.texts(drawn, rng))
         return Batch(images=examples.images(rows), texts=texts, targets=targets)
 
     def _draw(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Drawn:
@@ -109,15 +138,9 @@ class Pretraining(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named scalars of every objective, each loss without its weight."""
-        positive = batch.texts["positive"]
-        step = Step(
-            model=self.model,
-            batch=batch,
-            image=self.model.encode_image(batch.images),
-            text=self.model.encode_text(positive.input_ids, positive.attention_mask),
-        )
+        step = Step(self.model, batch)
         scalars: dict[str, Tensor] = {}
-        for objective in self.objectives.values():
+        for objective in self.active.values():
             scalars.update(objective(step))
         return scalars
 
@@ -127,3 +150,37 @@ class Pretraining(nn.Module):
         (folder / "objectives").mkdir()
         for name, objective in self.objectives.items():
             save_file(objective.state_dict(), folder / "objectives" / f"{name}.safetensors")
+
+
+def pretrain(
+    module: Pretraining, params: PretrainParams, prepared: Prepared, seed: int
+) -> tuple[list[dict[str, float | str]], dict[str, float], dict[str, float]]:
+    """Train ``module`` through its phases.
+
+    Args:
+        module: trained in place.
+        params: the phases.
+        prepared: trained on its ``train`` split.
+        seed: of the order of rows and of everything drawn.
+
+    Returns:
+        The curve, one row a ``log_every`` steps with its ``phase``; every scalar on the validation split
+        after the last phase; images per second of each phase.
+    """
+    train, validation = prepared.split("train"), prepared.split("validation")
+    curve: list[dict[str, float | str]] = []
+    speed: dict[str, float] = {}
+    first = 0
+    for number, (name, phase) in enumerate(params.phases.items(), start=1):
+        recipe = phase.training
+        module.begin(phase)
+        # A seed of its own: a phase that opened with the order of the last would see its rows in the same company.
+        plans = Plans(len(train), recipe.batch_size, recipe.steps, seed + number)
+        batches = loader(train, module.collate, plans, seed=seed + number, workers=recipe.workers)
+        history = fit(module, batches, recipe, module.weights, what=f"{name}: steps")
+        curve += [{**row, "phase": name, "step": row["step"] + first} for row in history.rows]
+        speed[f"{name}_examples_per_second"] = history.examples_per_second
+        first += recipe.steps
+    recipe = list(params.phases.values())[-1].training
+    held_out = loader(validation, module.collate, in_order(len(validation), recipe.batch_size), seed=seed)
+    return curve, average(module, held_out, recipe), speed

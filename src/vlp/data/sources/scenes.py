@@ -100,8 +100,9 @@ def _scene(index: int, params: Params, seed: int) -> Scene:
 
 
 def _labels(scene: Scene) -> tuple[str, ...]:
-    shown = {thing.shape for thing in scene.things} | {thing.colour for thing in scene.things}
-    return tuple(name for name in (*SHAPES, *COLOURS) if name in shown)
+    shown = {name for t in scene.things for name in (t.shape, t.colour, f"{t.colour} {t.shape}")}
+    pairs = (f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+    return tuple(name for name in (*SHAPES, *COLOURS, *pairs) if name in shown)
 
 
 def _spoilt(index: int, fault: Fault, params: Params, seed: int) -> tuple[Record, Row]:
