@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,7 +86,9 @@ class Pretraining(nn.Module):
 
     def begin(self, phase: Phase) -> None:
         """Train what these objectives reach, and hold the rest as it is."""
-        self.active = nn.ModuleDict({name: self.objectives[name] for name in self.objectives if name in phase.objectives})
+        self.active = nn.ModuleDict(
+            {name: self.objectives[name] for name in self.objectives if name in phase.objectives}
+        )
         self.requires_grad_(False)
         self.active.requires_grad_(True)
         (self.model if self._reads_text else self.model.image_encoder).requires_grad_(True)
