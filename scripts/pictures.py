@@ -27,7 +27,9 @@ def main() -> None:
     for line in PREDICTIONS.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         scores.setdefault(row["record"], []).append((row["score"], row["negative_score"]))
-    shown = [example for example, _ in zip(examples.read(Path("data/prepared"), "test"), range(COLUMNS * ROWS))]
+    shown = [
+        example for example, _ in zip(examples.read(Path("data/prepared"), "test"), range(COLUMNS * ROWS), strict=False)
+    ]
     side = shown[0].image.shape[0] * SCALE
     cell = (side + TEXT_WIDTH + 2 * MARGIN, side + MARGIN)
     sheet = Image.new("RGB", (cell[0] * COLUMNS, cell[1] * ROWS + MARGIN), PAPER)
@@ -46,8 +48,12 @@ def main() -> None:
 
 
 def _line(
-    draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, at: tuple[float, float],
-    score: float, text: str, colour: str,
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    at: tuple[float, float],
+    score: float,
+    text: str,
+    colour: str,
 ) -> None:
     draw.text(at, f"{score:.2f}", fill=colour, font=font)
     draw.text((at[0] + 44, at[1]), text, fill=INK if colour != MUTED else MUTED, font=font)

@@ -111,8 +111,8 @@ def test_a_second_run_runs_nothing(again):
 
 
 def test_a_learning_rate_re_runs_training_onward_and_nothing_before(again):
-    rate = load_yaml(again / "params.yaml")["pretrain"]["training"]["learning_rate"]
-    change(again, f"pretrain.training.learning_rate={rate * 0.5}")
+    rate = load_yaml(again / "params.yaml")["pretrain"]["phases"]["read"]["training"]["learning_rate"]
+    change(again, f"pretrain.phases.read.training.learning_rate={rate * 0.5}")
     assert changed(again) == {"pretrain", "export"}, "the bundle's lineage holds every parameter"
     assert stages_run(command(again, "dvc", "repro", "pretrain")) == ["pretrain"]
     assert "finetune@matching" in changed(again)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import scenes
+from support import scenes
 from vlp.data.loading import Examples, Plans, Prepared, draw, in_order, loader, pad
 from vlp.data.shards import ShardError
 from vlp.records import Batch

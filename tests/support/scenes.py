@@ -24,7 +24,7 @@ def records(count: int, seed: int = 3) -> list[Record]:
 
 
 def prepare(folder: Path, count: int, *, negatives: bool = True) -> Path:
-    """Write ``count`` scenes into ``folder`` as the preprocess stage would; ``negatives=False`` leaves the edits out."""
+    """Write ``count`` scenes into ``folder`` as the preprocess stage would, with or without edits."""
     found = []
     for record in records(count):
         captions = record.captions if negatives else tuple(replace(c, negative=None) for c in record.captions)
@@ -52,6 +52,11 @@ def prepare(folder: Path, count: int, *, negatives: bool = True) -> Path:
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
     special = {f"{name.strip('[]').lower()}_id": value for name, value in text.special_ids(tokenizer).items()}
     labels = Counter(name for example in found for name in example.labels)
-    summary = {"labels": dict(labels), "vocabulary_size": tokenizer.get_vocab_size(), "image_size": IMAGE.size, **special}
+    summary = {
+        "labels": dict(labels),
+        "vocabulary_size": tokenizer.get_vocab_size(),
+        "image_size": IMAGE.size,
+        **special,
+    }
     (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     return folder

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import models, scenes
+from support import models, scenes
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.params import parse
 from vlp.tasks.matching import Params, Task
@@ -88,9 +88,7 @@ def test_what_is_saved_comes_back_and_scores_the_same(trained: Task, prepared: P
     again = Task.load(tmp_path, prepared)
     test = prepared.split("test")
     pairs = trained.pairs(test, seed=0)
-    assert np.array_equal(
-        trained.score(test, pairs.row, pairs.true), again.score(test, pairs.row, pairs.true)
-    )
+    assert np.array_equal(trained.score(test, pairs.row, pairs.true), again.score(test, pairs.row, pairs.true))
     assert again.decision == trained.decision
 
 

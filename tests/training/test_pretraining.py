@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import models, scenes
-from vlp.data.loading import Plans, Prepared, loader
+from support import models, scenes
+from vlp.data.loading import Plans, Prepared, loader, pad
 from vlp.models.modeling import VLPModel
 from vlp.objectives.base import Step
 from vlp.params import ParamsError, parse
@@ -87,7 +87,10 @@ def test_all_losses_fall_on_scenes(prepared: Prepared) -> None:
     module = pretraining(prepared)
     train = prepared.split("train")
     history = fit(
-        module, loader(train, module.collate, Plans(len(train), 8, 30, 0), seed=0), params().phases["all"].training, module.weights
+        module,
+        loader(train, module.collate, Plans(len(train), 8, 30, 0), seed=0),
+        params().phases["all"].training,
+        module.weights,
     )
     first, last = history.rows[0], history.rows[-1]
     assert last["mlm_loss"] < first["mlm_loss"] - 0.5
@@ -189,7 +192,11 @@ def test_phases_and_objectives_must_name_each_other(prepared: Prepared) -> None:
         (OBJECTIVES, ["matching"], "no phase trains contrastive, masked_text"),
         ({"matching": OBJECTIVES["matching"]}, ["matching", "tagging"], "phases name tagging, which objectives"),
     ):
-        values = {"captions_per_image": 1, "objectives": objectives, "phases": {"all": {"objectives": phase, "training": recipe}}}
+        values = {
+            "captions_per_image": 1,
+            "objectives": objectives,
+            "phases": {"all": {"objectives": phase, "training": recipe}},
+        }
         with pytest.raises(ParamsError, match=message):
             parse(PretrainParams, values, "params.yaml: pretrain")
 
@@ -202,7 +209,9 @@ def test_tagging_without_labels_says_what_to_do(prepared: Prepared) -> None:
 def test_an_unknown_objective_or_key_is_one_clear_line(prepared: Prepared) -> None:
     with pytest.raises(UnknownPluginError, match="did you mean 'matching'"):
         pretraining(prepared, maching={"weight": 1.0})
-    with pytest.raises(ParamsError, match=r"pretrain\.objectives\.contrastive: widht: unknown key; did you mean 'width'"):
+    with pytest.raises(
+        ParamsError, match=r"pretrain\.objectives\.contrastive: widht: unknown key; did you mean 'width'"
+    ):
         pretraining(prepared, contrastive={**OBJECTIVES["contrastive"], "widht": 3})
 
 

@@ -8,6 +8,7 @@ is resumed at step n sees what it would have seen.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -36,9 +36,7 @@ class _TextColumn(NamedTuple):
 
     def row(self, index: int) -> list[TokenIds | None]:
         start, stop = self.rows[index], self.rows[index + 1]
-        return [
-            self.ids[self.texts[i] : self.texts[i + 1]] if self.valid[i] else None for i in range(start, stop)
-        ]
+        return [self.ids[self.texts[i] : self.texts[i + 1]] if self.valid[i] else None for i in range(start, stop)]
 
 
 class Examples:
@@ -73,7 +71,7 @@ class Examples:
     @cached_property
     def image_size(self) -> int:
         """S, the side of every prepared image in pixels."""
-        return int(round((len(self.table["image"][0].as_buffer()) / 3) ** 0.5)) if len(self) else 0
+        return math.isqrt(len(self.table["image"][0].as_buffer()) // 3) if len(self) else 0
 
     def _locate(self, index: int) -> tuple[int, int]:
         chunk = int(np.searchsorted(self._starts, index, side="right")) - 1

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
@@ -110,7 +110,7 @@ class TextEncoder(nn.Module):
         load_exactly(self.bert, _own_names(read_tensors(found[0]), self.bert.pooler is not None), str(found[0]))
 
 
-def _in_autocast_type(module: nn.Module, args: tuple[object, ...], output: Tensor) -> Tensor:
+def _in_autocast_type(_module: nn.Module, _args: tuple[object, ...], output: Tensor) -> Tensor:
     # The residual stream takes its type from the embeddings. In float32 under bf16 autocast, every layer would cast
     # to and fro: a fifth of a training step on a CPU.
     kind = output.device.type

@@ -163,7 +163,6 @@ def _same_caption(batch: Batch) -> Tensor:
 class Objective(nn.Module, ABC):
     """A head and a loss for pre-training."""
 
-    Params: ClassVar[type[ObjectiveParams]]
     loss: ClassVar[str]
     """The name of its loss among the scalars it returns."""
     reads_text: ClassVar[bool] = True

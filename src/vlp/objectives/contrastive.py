@@ -33,7 +33,6 @@ class Params(ObjectiveParams):
 class Head(Objective):
     """Projections of both encoders' pooled features and a learned temperature."""
 
-    Params = Params
     loss = "itc_loss"
 
     def __init__(self, params: Params, prepared: Prepared, widths: Widths) -> None:

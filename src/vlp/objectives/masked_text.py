@@ -36,7 +36,6 @@ class Params(ObjectiveParams):
 class Head(Objective):
     """BERT's prediction head on the fused tokens: dense, GELU, norm, decoder."""
 
-    Params = Params
     loss = "mlm_loss"
 
     def __init__(self, params: Params, prepared: Prepared, widths: Widths) -> None:
@@ -61,7 +60,9 @@ class Head(Objective):
         ids = drawn.positives[index]
         places = np.flatnonzero(~np.isin(ids, list(drawn.special)))
         places = places if len(places) else np.arange(len(ids))
-        chosen = rng.choice(places, min(max(1, round(self.params.mask_share * len(places))), len(places)), replace=False)
+        chosen = rng.choice(
+            places, min(max(1, round(self.params.mask_share * len(places))), len(places)), replace=False
+        )
         edited = _edited(ids, drawn.negatives[index])
         # What a minimal edit changes is what only the picture can tell; the other words follow from the grammar.
         if rng.random() < self.params.mask_edits and len(edited):

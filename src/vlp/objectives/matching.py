@@ -32,14 +32,12 @@ class Params(ObjectiveParams):
         ge=0, le=2, description="per caption without a minimal edit: 1 another image, 2 another caption as well"
     )
 
-
     pair_weight: float = Field(ge=0, description="of telling a caption from its edit, beside judging each alone")
 
 
 class Head(Objective):
     """One logit on the fused features."""
 
-    Params = Params
     loss = "itm_loss"
 
     def __init__(self, params: Params, prepared: Prepared, widths: Widths) -> None:
@@ -74,7 +72,9 @@ class Head(Objective):
         """Logits of mismatched pairs for those captions."""
         positive = step.batch.texts["positive"]
         allowed_NB = ~step.same_caption
-        similarity_NB = step.similarity if step.similarity is not None else torch.zeros_like(allowed_NB, dtype=torch.float)
+        similarity_NB = (
+            step.similarity if step.similarity is not None else torch.zeros_like(allowed_NB, dtype=torch.float)
+        )
         usable = rows & allowed_NB.any(1)
         weight_NB = similarity_NB.softmax(1).clamp_min(1e-4) * allowed_NB
         text_index = usable.nonzero().squeeze(1)

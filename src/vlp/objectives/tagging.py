@@ -31,7 +31,6 @@ class Params(ObjectiveParams):
 class Head(Objective):
     """One logit a label and place, the maximum over places."""
 
-    Params = Params
     loss = "tag_loss"
     reads_text = False
 

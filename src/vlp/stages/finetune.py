@@ -31,12 +31,12 @@ def main() -> None:
     """Train the task named on the command line, calibrate it on validation, write it."""
     name = sys.argv[1]
     params = parameters.load(Params)
-    Task = plugins.find("vlp.tasks", name).Task  # noqa: N806 - a class
-    section = parameters.load_section(f"tasks.{name}", Task.Params)
+    plugin = plugins.find("vlp.tasks", name)
+    section = parameters.load_section(f"tasks.{name}", plugin.Params)
     recipe = section.training
     prepared = Prepared(PREPARED)
     seed_everything(params.seed)
-    task = Task(section, VLPModel.from_pretrained(PRETRAINED), prepared)
+    task = plugin.Task(section, VLPModel.from_pretrained(PRETRAINED), prepared)
     task.warm_start(pretrained_heads(PRETRAINED))
     train = prepared.split("train")
     plans = Plans(len(train), recipe.batch_size, recipe.steps, params.seed)

@@ -39,7 +39,5 @@ def nearest_others(texts: list[np.ndarray], groups: list[str]) -> list[np.ndarra
         jaccard = common / (sizes[block, None] + sizes[None, :] - common)
         jaccard[(group[block, None] == group[None, :]) | (key[block, None] == key[None, :])] = -1
         best = jaccard.argmax(1)
-        found.extend(
-            texts[other] if jaccard[row, other] >= 0 else None for row, other in enumerate(best.tolist())
-        )
+        found.extend(texts[other] if jaccard[row, other] >= 0 else None for row, other in enumerate(best.tolist()))
     return found

@@ -70,7 +70,7 @@ class Task(nn.Module, ABC):
         prepared: the data's own numbers (special ids, labels, answers).
     """
 
-    Params: ClassVar[type[TaskParams]]
+    params_class: ClassVar[type[TaskParams]]
     name: ClassVar[str]
 
     def __init__(self, params: TaskParams, model: VLPModel, prepared: Prepared) -> None:
@@ -126,7 +126,7 @@ class Task(nn.Module, ABC):
         about = json.loads((folder / "task.json").read_text(encoding="utf-8"))
         if about["task"] != cls.name:
             raise ValueError(f"{folder}: holds the task {about['task']!r}, not {cls.name!r}")
-        params = cls.Params.model_validate_json(json.dumps(about["params"]))
+        params = cls.params_class.model_validate_json(json.dumps(about["params"]))
         task = cls(params, VLPModel.from_pretrained(folder), prepared)
         missing, unexpected = task.load_state_dict(load_file(folder / "head.safetensors"), strict=False)
         wrong = [name for name in missing if not name.startswith("model.")] + list(unexpected)

@@ -61,7 +61,7 @@ class Pairs:
 class Task(base.Task):
     """One logit."""
 
-    Params = Params
+    params_class = Params
     name = "matching"
     params: Params
 
@@ -93,8 +93,10 @@ class Task(base.Task):
         pairs = [(ids, edit, place) for (ids, _, place), edit in zip(captions, false, strict=True) if edit is not None]
         each = [[pair for pair in pairs if pair[2] == place] for place in range(len(rows))]
         texts = [text for mine in each for text in (*(true for true, _, _ in mine), *(edit for _, edit, _ in mine))]
-        starts = np.cumsum([0, *(2 * len(mine) for mine in each)])
-        at = [(int(start) + i, int(start) + len(mine) + i) for start, mine in zip(starts, each) for i in range(len(mine))]
+        at: list[tuple[int, int]] = []
+        for mine in each:
+            start = 2 * len(at)
+            at += [(start + i, start + len(mine) + i) for i in range(len(mine))]
         owner = [place for place, mine in enumerate(each) for _ in range(2 * len(mine))]
         statements = pad(texts, owner, self.prepared.pad_id)
         where = torch.tensor(at, dtype=torch.int64).reshape(-1, 2)
@@ -122,7 +124,9 @@ class Task(base.Task):
         return self.logit(self.model.fuse(text, attention_mask, image).pooled).squeeze(-1).float()
 
     @torch.no_grad()
-    def score(self, examples: Examples, rows: np.ndarray, texts: Sequence[TokenIds], *, blank: bool = False) -> np.ndarray:
+    def score(
+        self, examples: Examples, rows: np.ndarray, texts: Sequence[TokenIds], *, blank: bool = False
+    ) -> np.ndarray:
         """Probabilities float64 [M] that each text is true of the image of its row.
 
         Args:
@@ -199,7 +203,9 @@ class Task(base.Task):
         )
         outcomes = binary.hard_negative_outcomes(true, hard)
         metrics["hard_negative_accuracy"] = float(outcomes.mean())
-        metrics["hard_negative_accuracy_ci95"] = list(Bootstrap(pairs.group, seed=seed, resamples=resamples).ratio(outcomes))
+        metrics["hard_negative_accuracy_ci95"] = list(
+            Bootstrap(pairs.group, seed=seed, resamples=resamples).ratio(outcomes)
+        )
         metrics["hard_negative_accuracy_by_kind"] = by_slice(pairs.kind, lambda rows: float(outcomes[rows].mean()))
         text_only = [self.score(test, pairs.row, texts, blank=True) for texts in (pairs.true, pairs.hard)]
         metrics["text_only_hard_negative_accuracy"] = binary.hard_negative_accuracy(*text_only)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,24 +76,25 @@ class Pretraining(nn.Module):
         own = params.objective_params()
         self.model = model
         widths = Widths(image=model.image_width, text=model.text_width, fused=model.fused_width)
-        self.objectives = nn.ModuleDict(
-            {name: plugins.find(OBJECTIVES, name).Head(section, prepared, widths) for name, section in own.items()}
-        )
-        self.weights = {self.objectives[name].loss: section.weight for name, section in own.items()}
+        self.heads: dict[str, Objective] = {
+            name: plugins.find(OBJECTIVES, name).Head(section, prepared, widths) for name, section in own.items()
+        }
+        self.objectives = nn.ModuleDict(self.heads)
+        self.weights = {self.heads[name].loss: section.weight for name, section in own.items()}
         self.captions_per_image = params.captions_per_image
         self.prepared = prepared
-        self.active = self.objectives
+        self.active = list(self.heads.values())
 
     def begin(self, phase: Phase) -> None:
         """Train what these objectives reach, and hold the rest as it is."""
-        self.active = nn.ModuleDict({name: self.objectives[name] for name in self.objectives if name in phase.objectives})
+        self.active = [head for name, head in self.heads.items() if name in phase.objectives]
         self.requires_grad_(False)
-        self.active.requires_grad_(True)
-        (self.model if self._reads_text else self.model.image_encoder).requires_grad_(True)
+        for trained in (*self.active, self.model if self._reads_text else self.model.image_encoder):
+            trained.requires_grad_(True)
 
     @property
     def _reads_text(self) -> bool:
-        return any(objective.reads_text for objective in self.active.values())
+        return any(head.reads_text for head in self.active)
 
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         """Draw captions for each image, and from them the texts that each objective wants."""
@@ -106,11 +106,10 @@ class Pretraining(nn.Module):
             texts["positive"] = pad(drawn.positives, drawn.owner, drawn.pad_id)
             targets["caption_key"] = torch.tensor(keys, dtype=torch.int64)
             targets["has_negative"] = torch.tensor([ids is not None for ids in drawn.negatives])
-        for objective in self.active.values():
-            assert isinstance(objective, Objective)
-            targets.update(objective.targets(examples, rows))
+        for head in self.active:
+            targets.update(head.targets(examples, rows))
             if drawn:
-                texts.update(objective.texts(drawn, rng))
+                texts.update(head.texts(drawn, rng))
         return Batch(images=examples.images(rows), texts=texts, targets=targets)
 
     def _draw(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Drawn:
@@ -140,16 +139,16 @@ class Pretraining(nn.Module):
         """Named scalars of every objective, each loss without its weight."""
         step = Step(self.model, batch)
         scalars: dict[str, Tensor] = {}
-        for objective in self.active.values():
-            scalars.update(objective(step))
+        for head in self.active:
+            scalars.update(head(step))
         return scalars
 
     def save(self, folder: Path) -> None:
         """The backbone as transformers saves it, and ``objectives/<name>.safetensors`` beside it."""
         self.model.save_pretrained(folder)
         (folder / "objectives").mkdir()
-        for name, objective in self.objectives.items():
-            save_file(objective.state_dict(), folder / "objectives" / f"{name}.safetensors")
+        for name, head in self.heads.items():
+            save_file(head.state_dict(), folder / "objectives" / f"{name}.safetensors")
 
 
 def pretrain(
