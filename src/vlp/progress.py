@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -19,7 +19,7 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
         what: the loop's name, a noun in the plural: ``records``, ``steps``.
         total: how many there are, where ``len(items)`` does not say.
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():
         from tqdm import tqdm

@@ -4,18 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.mapped import double, refuse_fives
 from vlp.data import parallel
 from vlp.data.parallel import ITEMS_PER_CHUNK, TOO_FEW_FOR_PROCESSES, cores, ordered_map
-
-
-def double(number: int) -> int:
-    return 2 * number
-
-
-def refuse_fives(number: int) -> int:
-    if number == 5:
-        raise ValueError("five")
-    return number
 
 
 def counted(limit: int, read: list[int]) -> Iterator[int]:

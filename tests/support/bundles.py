@@ -84,6 +84,7 @@ def write_prepared(folder: Path, records: int = 6, *, edits: bool = True) -> Non
 
 TASK = {
     "captions_per_image": 2,
+    "pair_weight": 1.0,
     "training": {
         "steps": 1,
         "batch_size": 2,

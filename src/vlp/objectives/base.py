@@ -119,7 +119,9 @@ class _Together:
     def __init__(self, groups: dict[str, Texts]) -> None:
         length = max(texts.input_ids.shape[1] for texts in groups.values())
         self._regular = all(texts.per_image for texts in groups.values())
-        self._counts = {name: texts.per_image or len(texts.input_ids) for name, texts in groups.items()}
+        self._counts = {
+            name: texts.per_image if self._regular else len(texts.input_ids) for name, texts in groups.items()
+        }
         self._lengths = {name: texts.input_ids.shape[1] for name, texts in groups.items()}
 
         def join(rows: list[Tensor]) -> Tensor:

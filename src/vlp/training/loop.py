@@ -57,7 +57,8 @@ def _cpu_has_bf16() -> bool:
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Matrices decay; biases, norms and embeddings do not (they are no interactions of features)."""
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     for parameter in module.parameters():
         if parameter.requires_grad:
@@ -106,7 +107,8 @@ def fit(
     )
     schedule = get_scheduler(recipe.schedule, optimizer, round(recipe.warmup_share * recipe.steps), recipe.steps)
     wrapped, optimizer = accelerator.prepare(module, optimizer)
-    history, sums = History(), defaultdict(float)
+    history = History()
+    sums: defaultdict[str, float] = defaultdict(float)
     start = 0.0
     for step, batch in enumerate(track(batches, what, recipe.steps)):
         batch = to_device(batch, accelerator.device)

@@ -85,11 +85,14 @@ def test_clean_captions_are_true_and_their_negatives_false() -> None:
             assert truth(record.annotation or "", told.negative or "") is False
 
 
-def test_labels_are_the_shapes_and_then_the_colours_shown() -> None:
+def test_labels_are_the_shapes_the_colours_and_the_pairs_shown() -> None:
     for record in RECORDS:
         things = json.loads(record.annotation or "")["things"]
-        assert set(record.labels) == {thing["shape"] for thing in things} | {thing["colour"] for thing in things}
-        order = [(*SHAPES, *COLOURS).index(label) for label in record.labels]
+        pairs = {f"{thing['colour']} {thing['shape']}" for thing in things}
+        shapes, colours = ({thing[key] for thing in things} for key in ("shape", "colour"))
+        assert set(record.labels) == shapes | colours | pairs
+        every = (*SHAPES, *COLOURS, *(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES))
+        order = [every.index(label) for label in record.labels]
         assert order == sorted(order)
 
 
