@@ -122,10 +122,12 @@ def tiny_matching(prepared: Path, fusion: dict[str, Any] | None = None) -> Any:
     task.decision = {"threshold": 0.5}
     task.eval()
     with torch.no_grad():
-        task.logit.weight.mul_(20)
-        images = torch.from_numpy(np.stack([picture("red"), picture("blue")]))
-        ids = torch.full((2, 3), data.mask_id)
-        task.logit.bias.sub_(task.logits(task.model.encode_image(images), ids, torch.ones_like(ids)).mean())
+        images = torch.from_numpy(np.stack([picture("red"), picture("blue")] * 8))
+        ids = torch.randint(0, data.vocabulary_size, (16, 4))
+        logits = task.logits(task.model.encode_image(images), ids, torch.ones_like(ids))
+        task.logit.bias.sub_(logits.mean())
+        task.logit.weight.mul_(2 / logits.std())
+        task.logit.bias.mul_(2 / logits.std())
     return task
 
 

@@ -17,10 +17,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from vlp.data.tabular import mapping, rows
-from vlp.data.tabular.images import alpha_region, read_below
-from vlp.data.tabular.mapping import Facts, Params, RowError
-from vlp.data.tabular.templates import Values, caption, stable_hash
+from vlp.data.manifest import mapping, rows
+from vlp.data.manifest.images import alpha_region, read_below
+from vlp.data.manifest.mapping import Facts, Params, RowError
+from vlp.data.manifest.templates import Values, caption, stable_hash
 from vlp.records import Caption, Record
 
 __all__ = ["Params", "read"]

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from vlp.data.tabular.mapping import Facts, Params, facts
-from vlp.data.tabular.rows import Row
-from vlp.data.tabular.templates import Values, caption, fill
+from vlp.data.manifest.mapping import Facts, Params, facts
+from vlp.data.manifest.rows import Row
+from vlp.data.manifest.templates import Values, caption, fill
 
 PARAMS = Params(
     file="t.csv",

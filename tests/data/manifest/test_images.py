@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vlp.data.tabular.images import alpha_region, read_below
+from vlp.data.manifest.images import alpha_region, read_below
 
 
 def rgba(alpha: list[int], kind: str = "PNG", orientation: int | None = None) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlp.data.tabular.rows import Row, TableError, rows
+from vlp.data.manifest.rows import Row, TableError, rows
 
 
 def table(folder: Path, content: str | bytes, name: str = "t.csv") -> Path:

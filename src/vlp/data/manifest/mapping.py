@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from vlp.data.tabular.rows import Row
+from vlp.data.manifest.rows import Row
 from vlp.params import Section
 from vlp.records import Caption, Question
 
