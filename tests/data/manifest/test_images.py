@@ -49,11 +49,15 @@ def test_an_alpha_that_tells_nothing_apart_is_no_region(alpha: int) -> None:
 
 def test_bytes_of_any_kind_are_a_region_or_none() -> None:
     whole, rng = rgba([0, 127, 128, 255, 0, 0]), random.Random(0)
+    outcomes = set()
     for _ in range(300):
         broken = bytearray(whole)
         for _ in range(3):
             broken[rng.randrange(len(broken))] = rng.randrange(256)
-        alpha_region(bytes(broken[: rng.randrange(len(broken) + 1)]), "a thing")
+        found = alpha_region(bytes(broken[: rng.randrange(len(broken) + 1)]), "a thing")
+        assert found is None or (found.expression == "a thing" and found.mask.startswith(b"\x89PNG"))
+        outcomes.add(found is None)
+    assert alpha_region(whole, "a thing") is not None and True in outcomes
 
 
 def test_a_picture_that_claims_to_be_huge_is_not_decoded() -> None:
