@@ -21,15 +21,16 @@ def test_the_graph_lists_what_the_code_imports_and_reads_no_less_and_no_more():
 @pytest.mark.house
 def test_a_package_init_holds_only_a_docstring_so_that_no_stage_depends_on_it():
     source = Source(PROJECT / "src")
+    plugins = PROJECT / "src" / "vlp" / "tasks"  # each a package: its folder is the dependency
     full = [path for path in (PROJECT / "src").rglob("__init__.py") if not source.is_bare(path)]
-    assert not full
+    assert all(path.parent.parent == plugins for path in full), full
 
 
 @pytest.mark.house
 @pytest.mark.parametrize(("section", "folder"), [("sources", "data/sources"), ("tasks", "tasks")])
 def test_a_plugin_section_is_named_after_its_file(section, folder):
     sections = set(graph.load_yaml(PROJECT / "params.yaml")[section])
-    files = {path.stem for path in (PROJECT / "src" / "vlp" / folder).glob("*.py")}
+    files = {path.stem for path in (PROJECT / "src" / "vlp" / folder).iterdir()}
     assert sections <= files
 
 

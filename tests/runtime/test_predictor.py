@@ -17,7 +17,9 @@ from vlp.export.bundle import _table
 from vlp.preprocessing.image import ImageError
 from vlp.records import Answer
 from vlp.runtime.bundle import BundleError
-from vlp.runtime.predictor import TEXTS_AT_ONCE, InputError, Predictor
+from vlp.runtime.inputs import InputError
+from vlp.runtime.predictor import Predictor
+from vlp.runtime.tasks.matching import TEXTS_AT_ONCE
 
 SURE = 1 / (1 + math.exp(-10))
 
@@ -79,7 +81,9 @@ def test_no_text_has_no_answer(predictor: Predictor) -> None:
 
 
 def test_prepared_pixels_skip_decoding_and_nothing_else(predictor: Predictor) -> None:
-    assert predictor.match_prepared(picture("red"), ["a red square"]) == predictor.match(png("red"), ["a red square"])
+    assert predictor.task("matching").match_prepared(picture("red"), ["a red square"]) == predictor.match(
+        png("red"), ["a red square"]
+    )
 
 
 def test_texts_are_cleaned_as_the_training_texts_were(predictor: Predictor) -> None:

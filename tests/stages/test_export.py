@@ -100,8 +100,8 @@ def test_the_bundle_answers_as_the_model_does(project: Path, predictor: Predicto
 def test_neither_neighbours_nor_padding_change_an_answer(project: Path, predictor: Predictor) -> None:
     pixels = Prepared(project / "data" / "prepared").split("test").images([0])[0].numpy()
     texts = ["red", "a blue field of small stones", "a purple circle", "a red square"]
-    together = [answer.score for answer in predictor.match_prepared(pixels, texts)]
-    alone = [predictor.match_prepared(pixels, [text])[0].score for text in texts]
+    together = [answer.score for answer in predictor.task("matching").match_prepared(pixels, texts)]
+    alone = [predictor.task("matching").match_prepared(pixels, [text])[0].score for text in texts]
     np.testing.assert_allclose(together, alone, atol=1e-6)
     assert np.ptp(together) > 0.001
 

@@ -7,15 +7,16 @@ Conventions, on which the rest of the house relies:
 * a dotted name under ``params:`` (``tasks.${key}``) is a plug-in's own section, which the code reads with
   ``load_section(f"tasks.{…}")``;
 * a plug-in is chosen with ``plugins.find(<folder>, …)``, and ``deps:`` lists the chosen file of that folder by a
-  template (``src/vlp/tasks/${key}.py``), or the files or the folder itself where all of it is used; a folder listed as
-  a dependency never hides a folder of plug-ins inside it.
+  template (``src/vlp/objectives/${key}.py``), or the files or the folder itself where all of it is used; a plug-in that
+  is a package is listed as its folder (``src/vlp/tasks/${key}``), all of which it must import; a folder listed as a
+  dependency never hides a folder of plug-ins inside it.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,13 @@ def problems(project: Path) -> list[str]:
     return found
 
 
+def is_plugin_file(file: Path, folders: Iterable[Path]) -> bool:
+    """Whether ``file`` is what importing a plug-in of ``folders`` runs first: a module, or a package's ``__init__``."""
+    if file.name == "__init__.py":
+        return file.parent.parent in folders
+    return file.parent in folders and file.name != "base.py" and not file.name.startswith("_")
+
+
 @dataclass
 class Check:
     """One stage against its code."""
@@ -173,10 +181,7 @@ class Check:
                 file
                 for listed in variant.deps
                 for file in self._files(listed)
-                if file.is_file()
-                and file.parent in folders
-                and not file.name.startswith("_")
-                and file.name != "base.py"
+                if file.is_file() and is_plugin_file(file, folders)
             }
             if more <= roots:
                 return closure
@@ -225,7 +230,7 @@ class Check:
             chain = " → ".join(link.relative_to(self.project / "src" / "vlp").as_posix() for link in closure[path])
             yield self._line("add", "deps", self._name(path), chain)
         for folder, asking in sorted(self._folders(closure).items()):
-            if not any(file.parent == folder for file in covered):
+            if not any(folder in (file.parent, file.parent.parent) for file in covered):
                 yield self._line(
                     "add", "deps", self._name(folder) + "/${…}.py", f"{self._name(asking)} finds plug-ins there"
                 )

@@ -1,6 +1,6 @@
 """Rewrite the ``src/`` lines of dvc.yaml's ``deps:`` from what the code imports: ``make deps``.
 
-Lines that are a choice stay as they are: data, templates (``src/vlp/tasks/${key}.py``), and files or whole folders of
+Lines that are a choice stay as they are: data, templates (``src/vlp/tasks/${key}``), and files or whole folders of
 plug-ins. Every other ``src/`` line follows from the code, so it is dropped and written anew; all are sorted. Problems
 that need a decision are printed, and the process ends with status 1.
 """

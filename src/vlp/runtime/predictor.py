@@ -8,28 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self
 
-import numpy as np
-from tokenizers import Tokenizer
-
-from vlp.params import ParamsError, Section, parse
-from vlp.preprocessing import image as images
-from vlp.preprocessing import text as texts_
+from vlp import plugins
 from vlp.records import Answer
 from vlp.runtime import bundle as bundles
-from vlp.runtime.bundle import Bundle, BundledTask, BundleError
+from vlp.runtime.bundle import Bundle, BundleError
+from vlp.runtime.inputs import Inputs
 from vlp.runtime.session import Graph
+from vlp.runtime.tasks.base import Answering
 from vlp.runtime.threads import usable_processors
 
-TEXTS_AT_ONCE = 64
-"""Longer lists run in pieces of this many: memory stays bounded however many texts a request has."""
-
-AnySection = TypeVar("AnySection", bound=Section)
-
-
-class InputError(ValueError):
-    """A text that cannot be answered about; the message names which one and why."""
+TASKS = "vlp.runtime.tasks"
 
 
 class Predictor:
@@ -37,17 +27,13 @@ class Predictor:
 
     Attributes:
         bundle: what was read.
-        image_params: what images are prepared with.
-        text_params: what texts are judged and cut by.
+        inputs: how images and texts are prepared.
     """
 
-    def __init__(self, bundle: Bundle, tokenizer: Tokenizer, graphs: dict[str, dict[str, Graph]]) -> None:
+    def __init__(self, bundle: Bundle, inputs: Inputs, answering: dict[str, Answering]) -> None:
         self.bundle = bundle
-        self.image_params = _section(bundle, "image", images.ImageParams)
-        self.text_params = _section(bundle, "text", texts_.TextParams)
-        self._tokenizer = tokenizer
-        self._pad = texts_.special_ids(tokenizer)["pad"]
-        self._graphs = graphs
+        self.inputs = inputs
+        self._answering = answering
 
     @classmethod
     def open(cls, folder: str | Path, *, threads: int | None = None, verify: bool = True) -> Self:
@@ -62,21 +48,32 @@ class Predictor:
             BundleError: a file is missing, damaged or not what ``bundle.json`` says; the message names it.
         """
         bundle = bundles.read(Path(folder), verify=verify)
-        try:
-            tokenizer = texts_.load_tokenizer(bundle.path(bundles.TOKENIZER))
-        except texts_.TokenizerError as error:
-            raise BundleError(str(error)) from None
+        inputs = Inputs(bundle)
         threads = usable_processors() if threads is None else threads
-        graphs = {
-            name: {key: Graph(bundle.path(part.file), part, threads) for key, part in task.parts.items()}
-            for name, task in bundle.tasks.items()
-        }
-        return cls(bundle, tokenizer, graphs)
+        answering = {}
+        for name, task in bundle.tasks.items():
+            try:
+                plugin = plugins.find(TASKS, name)
+            except plugins.UnknownPluginError as error:
+                raise BundleError(f"{bundle.folder}: a task that this version cannot answer ({error})") from None
+            graphs = {key: Graph(bundle.path(part.file), part, threads) for key, part in task.parts.items()}
+            answering[name] = plugin.Answers(inputs, task, graphs)
+        return cls(bundle, inputs, answering)
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The names of the tasks that this bundle answers."""
-        return tuple(sorted(self.bundle.tasks))
+        return tuple(sorted(self._answering))
+
+    def task(self, name: str) -> Any:
+        """The ``Answers`` of one task: every way to ask it, prepared inputs included.
+
+        Raises:
+            BundleError: the bundle has no such task.
+        """
+        if name not in self._answering:
+            raise BundleError(f"{self.bundle.folder}: no task {name!r}; it holds {', '.join(self.tasks) or 'none'}")
+        return self._answering[name]
 
     def match(self, image: bytes, texts: Sequence[str]) -> list[Answer]:
         """Is each text true of the image? The image is encoded once.
@@ -93,67 +90,5 @@ class Predictor:
             InputError: a text is refused.
             BundleError: the bundle has no matching task.
         """
-        self._task("matching")
-        for index, text in enumerate(texts):
-            if problem := texts_.problem(text, self.text_params):
-                raise InputError(f"texts[{index}]: {problem}")
-        pixels = images.prepare(image, self.image_params).pixels
-        return self.match_prepared(pixels, [texts_.clean(text) for text in texts])
-
-    def match_prepared(self, pixels: np.ndarray, texts: Sequence[str]) -> list[Answer]:
-        """``match`` from where preprocessing ends.
-
-        Args:
-            pixels: uint8 [S, S, 3].
-            texts: cleaned.
-        """
-        task = self._task("matching")
-        graphs = self._graphs["matching"]
-        if not texts:
-            return []
-        features = graphs["image"]({"images": pixels[None]})
-        logits = [
-            graphs["score"]({**_repeated(features, len(some)), **self._tokens(some)})["logit"]
-            for start in range(0, len(texts), TEXTS_AT_ONCE)
-            if (some := texts[start : start + TEXTS_AT_ONCE])
-        ]
-        threshold = task.decision["threshold"]
-        return [_true_or_false("matching", score, threshold) for score in _sigmoid(np.concatenate(logits)).tolist()]
-
-    def _task(self, name: str) -> BundledTask:
-        if name not in self.bundle.tasks:
-            raise BundleError(f"{self.bundle.folder}: no task {name!r}; it holds {', '.join(self.tasks) or 'none'}")
-        return self.bundle.tasks[name]
-
-    def _tokens(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """``input_ids`` and ``attention_mask``, int64 [N, L], padded to the longest."""
-        encoded = texts_.encode(self._tokenizer, texts, self.text_params)
-        longest = max(map(len, encoded))
-        ids = np.full((len(encoded), longest), self._pad, dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for row, tokens in enumerate(encoded):
-            ids[row, : len(tokens)] = tokens
-            mask[row, : len(tokens)] = 1
-        return {"input_ids": ids, "attention_mask": mask}
-
-
-def _repeated(features: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
-    """One image's features, a row for each of ``count`` texts."""
-    return {name: np.broadcast_to(array, (count, *array.shape[1:])) for name, array in features.items()}
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Probabilities, float64; by tanh, which cannot overflow."""
-    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits.astype(np.float64)))
-
-
-def _true_or_false(task: str, score: float, threshold: float) -> Answer:
-    decision = "true" if score >= threshold else "false"
-    return Answer(task=task, decision=decision, score=score, scores={"true": score, "false": 1.0 - score})
-
-
-def _section(bundle: Bundle, name: str, cls: type[AnySection]) -> AnySection:
-    try:
-        return parse(cls, bundle.params.get(name), f"{bundle.path(bundles.PARAMS)}: {name}")
-    except ParamsError as error:
-        raise BundleError(str(error)) from None
+        found: list[Answer] = self.task("matching").match(image, texts)
+        return found

@@ -51,7 +51,7 @@ def comparison(task: Task, predictor: Predictor, test: Examples, samples: int) -
 
     def by_runtime(request: Request) -> np.ndarray:
         pixels = test.images([request.row])[0].numpy()
-        return np.array([answer.score for answer in predictor.match_prepared(pixels, request.texts)])
+        return np.array([answer.score for answer in predictor.task("matching").match_prepared(pixels, request.texts)])
 
     def accuracy(scores: np.ndarray) -> float:
         found = binary.report(targets, scores, task.decision["threshold"])["accuracy"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlp.tasks._negatives import nearest_others, random_others
+from vlp.tasks.matching.negatives import nearest_others, random_others
 
 TEXTS = [np.array(ids) for ids in ([1, 2, 3], [1, 2, 4], [7, 8], [1, 2, 3], [1, 2, 3, 9])]
 GROUPS = ["a", "b", "b", "c", "a"]

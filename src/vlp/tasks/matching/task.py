@@ -30,8 +30,8 @@ from vlp.models.features import ImageFeatures
 from vlp.models.modeling import VLPModel
 from vlp.records import Batch
 from vlp.tasks import base
-from vlp.tasks._negatives import nearest_others, random_others
 from vlp.tasks.base import Evaluation, ExportPart, TaskParams
+from vlp.tasks.matching.negatives import nearest_others, random_others
 
 
 class Params(TaskParams):

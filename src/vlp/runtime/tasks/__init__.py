@@ -1,0 +1,1 @@
+"""One file a task: how its graphs answer a request."""
