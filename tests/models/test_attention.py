@@ -11,17 +11,15 @@ from vlp.models.attention import Attention, CrossAttention, GridEmbedding, SelfA
 def test_attention_equals_torchs_fused_kernel() -> None:
     query, key, value = (torch.randn(2, 4, length, 8) for length in (5, 7, 7))
     mask = torch.tensor([[1] * 7, [1, 1, 1, 0, 0, 0, 0]])
-    ours = Attention(32, 4, 0.0)(query, key, value, mask_bias(mask, torch.float32))
+    ours, _ = Attention(32, 4, 0.0)(query, key, value, mask_bias(mask, torch.float32))
     theirs = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None].bool())
     torch.testing.assert_close(ours, theirs.transpose(1, 2).flatten(2))
 
 
-def test_a_hook_sees_the_attention_map() -> None:
-    attention, seen = SelfAttention(8, 2, 0.0), []
-    attention.attention.probabilities.register_forward_hook(lambda module, args, output: seen.append(output))
-    attention(torch.randn(3, 5, 8), mask_bias(torch.ones(3, 5), torch.float32))
-    assert seen[0].shape == (3, 2, 5, 5)
-    torch.testing.assert_close(seen[0].sum(-1), torch.ones(3, 2, 5))
+def test_the_map_says_where_each_token_looked() -> None:
+    _, attention = SelfAttention(8, 2, 0.0)(torch.randn(3, 5, 8), mask_bias(torch.ones(3, 5), torch.float32))
+    assert attention.shape == (3, 2, 5, 5)
+    torch.testing.assert_close(attention.sum(-1), torch.ones(3, 2, 5))
 
 
 def test_masked_keys_count_for_nothing() -> None:
@@ -30,19 +28,19 @@ def test_masked_keys_count_for_nothing() -> None:
     bias = mask_bias(mask, torch.float32)
     changed = tokens.clone()
     changed[:, 3:] = 100.0
-    torch.testing.assert_close(attention(tokens, bias)[:, :3], attention(changed, bias)[:, :3])
+    torch.testing.assert_close(attention(tokens, bias)[0][:, :3], attention(changed, bias)[0][:, :3])
 
 
 def test_a_text_without_a_token_stays_a_number() -> None:
     bias = mask_bias(torch.zeros(1, 5, dtype=torch.int64), torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
-        assert SelfAttention(8, 2, 0.0)(torch.randn(1, 5, 8), bias).isfinite().all()
+        assert SelfAttention(8, 2, 0.0)(torch.randn(1, 5, 8), bias)[0].isfinite().all()
 
 
 def test_texts_that_share_an_image_row_get_what_copies_of_it_give() -> None:
     attention, texts, image = CrossAttention(8, 2, 0.0), torch.randn(6, 5, 8), torch.randn(2, 9, 8)
-    shared = attention(texts, *attention.memory(image))
-    copied = attention(texts, *attention.memory(image.repeat_interleave(3, dim=0)))
+    shared, _ = attention(texts, *attention.memory(image))
+    copied, _ = attention(texts, *attention.memory(image.repeat_interleave(3, dim=0)))
     torch.testing.assert_close(shared, copied)
 
 

@@ -23,8 +23,8 @@ def records(count: int, seed: int = 3) -> list[Record]:
     return [scenes.record(index, params=params, seed=seed) for index in range(count)]
 
 
-def prepare(folder: Path, count: int, *, negatives: bool = True) -> Path:
-    """Write ``count`` scenes into ``folder`` as the preprocess stage would, with or without edits."""
+def prepare(folder: Path, count: int, *, negatives: bool = True, regions: bool = True) -> Path:
+    """Write ``count`` scenes into ``folder`` as the preprocess stage would, with or without edits and regions."""
     found = []
     for record in records(count):
         captions = record.captions if negatives else tuple(replace(c, negative=None) for c in record.captions)
@@ -36,7 +36,9 @@ def prepare(folder: Path, count: int, *, negatives: bool = True) -> Path:
                 captions=captions,
                 labels=record.labels,
                 questions=record.questions,
-                regions=(),
+                regions=tuple(
+                    (region.expression, image.prepare_mask(region.mask, IMAGE)) for region in record.regions if regions
+                ),
                 annotation=record.annotation,
             )
         )
@@ -54,6 +56,9 @@ def prepare(folder: Path, count: int, *, negatives: bool = True) -> Path:
     labels = Counter(name for example in found for name in example.labels)
     summary = {
         "labels": dict(labels),
+        "splits": {
+            "train": {"regions": sum(len(example.regions) for example in found[: round(SPLITS["train"] * count)])}
+        },
         "vocabulary_size": tokenizer.get_vocab_size(),
         "image_size": IMAGE.size,
         **special,

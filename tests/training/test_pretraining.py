@@ -22,7 +22,7 @@ from vlp.training.loop import fit
 from vlp.training.pretraining import Pretraining, PretrainParams, pretrain
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
-    "matching": {"weight": 1.0, "in_batch_negatives": 1, "pair_weight": 1.0},
+    "matching": {"weight": 1.0, "in_batch_negatives": 1, "pair_weight": 1.0, "word_weight": 1.0},
     "contrastive": {"weight": 0.5, "width": 16, "temperature": 0.07},
     "masked_text": {"weight": 1.0, "mask_share": 0.3, "mask_edits": 0.5, "captions_per_image": 2},
 }
@@ -128,7 +128,9 @@ def test_a_caption_that_two_images_share_is_a_positive_of_both(prepared: Prepare
 
 
 def test_a_shared_caption_is_never_drawn_as_a_negative(plain: Prepared) -> None:
-    module = pretraining(plain, matching={"weight": 1.0, "in_batch_negatives": 2, "pair_weight": 0.0})
+    module = pretraining(
+        plain, matching={"weight": 1.0, "in_batch_negatives": 2, "pair_weight": 0.0, "word_weight": 0.0}
+    )
     batch = batch_of(module, plain)
     batch.targets["caption_key"][:] = 7  # every image has every caption: nothing is left to be a negative
     scalars = module(batch)

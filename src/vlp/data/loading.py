@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from vlp.data import shards
+from vlp.data import examples, shards
 from vlp.records import Batch, Texts
 
 TokenIds = np.ndarray
@@ -117,6 +117,12 @@ class Examples:
         """The labels of one row."""
         chunk, offset = self._locate(index)
         return [str(name) for name in self._chunks[chunk].column("labels")[offset].as_py()]
+
+    def masks(self, index: int) -> list[np.ndarray]:
+        """The masks of one row's regions, each bool [S, S], in the order of their expressions."""
+        chunk, offset = self._locate(index)
+        packed = self._chunks[chunk].column("regions")[offset].values.field("mask")
+        return [examples.unpack_mask(mask.as_py(), self.image_size) for mask in packed]
 
     def values(self, column: str, index: int) -> list[dict[str, object]]:
         """The whole entries of a list column in one row, as plain objects: for evaluation, not for a hot loop."""

@@ -11,7 +11,6 @@ class Attention(nn.Module):
 
     Written out because the fused kernel's backward pass is slow in bf16 on a CPU at these lengths.
     Heads stand before tokens and every operand is contiguous, so that no product copies its input.
-    A forward hook on ``probabilities`` sees the attention map [N, heads, Lq, Lk].
 
     Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762.
 
@@ -24,9 +23,9 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.scale = (width // heads) ** -0.5
-        self.probabilities = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Attend.
 
         Args:
@@ -36,13 +35,13 @@ class Attention(nn.Module):
             bias: added to the scores, [N, 1, 1, Lk]: 0 where a key counts, very negative elsewhere.
 
         Returns:
-            [N, Lq, heads · d].
+            What was gathered [N, Lq, heads · d], and from where: the attention map [N, heads, Lq, Lk].
         """
         scores = (query * self.scale) @ key.transpose(2, 3)
         if bias is not None:
             scores = scores + bias.to(scores.dtype)
-        mixed = self.probabilities(scores.softmax(dim=-1)) @ value
-        return mixed.transpose(1, 2).flatten(2)
+        probabilities = self.dropout(scores.softmax(dim=-1))
+        return (probabilities @ value).transpose(1, 2).flatten(2), probabilities
 
 
 class SelfAttention(nn.Module):
@@ -55,10 +54,11 @@ class SelfAttention(nn.Module):
         self.attention = Attention(width, heads, dropout)
         self.output = nn.Linear(width, width)
 
-    def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
-        """[N, L, D] and a bias as of ``Attention`` → [N, L, D]."""
+    def forward(self, tokens: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """[N, L, D] and a bias as of ``Attention`` → [N, L, D] and the map [N, heads, L, L]."""
         query, key, value = split_heads(self.query_key_value(tokens), 3, self.heads)
-        return self.output(self.attention(query, key, value, bias))
+        mixed, attention = self.attention(query, key, value, bias)
+        return self.output(mixed), attention
 
 
 class CrossAttention(nn.Module):
@@ -77,7 +77,7 @@ class CrossAttention(nn.Module):
         key, value = split_heads(self.key_value(image), 2, self.heads)
         return key, value
 
-    def forward(self, tokens: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Attend.
 
         Args:
@@ -88,13 +88,15 @@ class CrossAttention(nn.Module):
             value: as ``key``.
 
         Returns:
-            [N, L, D].
+            [N, L, D], and the map of which token looked where [N, heads, L, P].
         """
         projected = self.query(tokens)
         if key.shape[0] != tokens.shape[0]:
             projected = projected.reshape(key.shape[0], -1, projected.shape[2])
         (query,) = split_heads(projected, 1, self.heads)
-        return self.output(self.attention(query, key, value)).reshape(tokens.shape)
+        mixed, attention = self.attention(query, key, value)
+        each = attention.unflatten(2, (-1, tokens.shape[1])).transpose(1, 2).flatten(0, 1)
+        return self.output(mixed).reshape(tokens.shape), each
 
 
 def split_heads(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:

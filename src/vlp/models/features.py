@@ -31,7 +31,9 @@ class ImageFeatures:
 
         The B rows as they are where every image has the same number of consecutive texts, else one row a text.
         """
-        return self if texts.per_image else self.index(texts.image_index)
+        # Images at the end of a batch may have no text at all: per_image is then of the others.
+        each = texts.per_image * self.tokens.shape[0] == texts.input_ids.shape[0]
+        return self if each else self.index(texts.image_index)
 
     def expand(self, count: int) -> ImageFeatures:
         """One row a text: each of the B rows ``count`` / B times, for blocks that cannot share rows."""
@@ -74,8 +76,10 @@ class TextFeatures:
 class Fused:
     """N pairs: ``tokens`` [N, L, D], the texts' tokens having seen the image, and ``pooled`` [N, D].
 
-    ``tokens`` is None where the fusion block has none (``concat_mlp``, ``film``).
+    ``tokens`` is None where the fusion block has none (``concat_mlp``, ``film``). ``attention``: layer by layer, how
+    each text token spread its look over the picture, [N, heads, L, P]; empty where the block has no such maps.
     """
 
     tokens: Tensor | None
     pooled: Tensor
+    attention: tuple[Tensor, ...] = ()

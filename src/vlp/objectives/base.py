@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -33,12 +33,13 @@ class ObjectiveParams(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Widths:
-    """What a head is sized by: the widths of ``Step.grid``, of texts, and of fused features."""
+class Sizes:
+    """What a head is sized by: widths of ``Step.grid``, of texts and of fused features; the grid's rows and columns."""
 
     image: int
     text: int
     fused: int
+    grid: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,14 @@ class Drawn:
         return list(places.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Collated:
+    """What one objective adds to a batch: groups of texts and targets, by name."""
+
+    texts: dict[str, Texts] = field(default_factory=dict)
+    targets: dict[str, Tensor] = field(default_factory=dict)
+
+
 class Step:
     """One forward pass of pre-training: everything that the objectives share, computed once.
 
@@ -73,7 +82,7 @@ class Step:
 
     Args:
         model: the backbone.
-        batch: with the texts ``positive`` and whatever the objectives added.
+        batch: with the texts ``positive``, where an active objective reads captions, and what the objectives added.
 
     Attributes:
         grid: what the image encoder itself makes of the B images.
@@ -92,7 +101,8 @@ class Step:
         self._text = model.encode_text(self._together.all.input_ids, self._together.all.attention_mask)
         self._fused: Fused | None = None
         self.similarity: Tensor | None = None
-        self.same_caption = _same_caption(batch)
+        if "positive" in batch.texts:
+            self.same_caption = _same_caption(batch)
 
     def text(self, name: str) -> TextFeatures:
         """Features of the texts of that name, before they meet the image."""
@@ -106,7 +116,11 @@ class Step:
             texts = self._together.all
             self._fused = self.model.fuse(self._text, texts.attention_mask, self.image.of(texts))
         tokens = None if self._fused.tokens is None else self._together.part(name, self._fused.tokens)
-        return Fused(tokens=tokens, pooled=self._together.part(name, self._fused.pooled))
+        return Fused(
+            tokens=tokens,
+            pooled=self._together.part(name, self._fused.pooled),
+            attention=tuple(self._together.looks(name, each) for each in self._fused.attention),
+        )
 
 
 class _Together:
@@ -118,7 +132,8 @@ class _Together:
 
     def __init__(self, groups: dict[str, Texts]) -> None:
         length = max(texts.input_ids.shape[1] for texts in groups.values())
-        self._regular = all(texts.per_image for texts in groups.values())
+        images = {len(texts.input_ids) / texts.per_image if texts.per_image else 0 for texts in groups.values()}
+        self._regular = len(images) == 1 and 0 not in images
         self._counts = {
             name: texts.per_image if self._regular else len(texts.input_ids) for name, texts in groups.items()
         }
@@ -142,17 +157,21 @@ class _Together:
         )
 
     def part(self, name: str, rows: Tensor) -> Tensor:
-        """The rows of one group, at its own length where they are tokens."""
-        before = 0
-        for other, count in self._counts.items():
-            if other == name:
-                break
-            before += count
-        if self._regular:
-            found = rows.unflatten(0, (-1, self.all.per_image))[:, before : before + self._counts[name]].flatten(0, 1)
-        else:
-            found = rows[before : before + self._counts[name]]
+        """The rows of one group, [N, D] or at its own length [N, L, D]."""
+        found = self._rows(name, rows)
         return found[:, : self._lengths[name]] if found.ndim == 3 else found
+
+    def looks(self, name: str, maps: Tensor) -> Tensor:
+        """The attention maps of one group, [N, heads, L, P] at its own length."""
+        return self._rows(name, maps)[:, :, : self._lengths[name]]
+
+    def _rows(self, name: str, rows: Tensor) -> Tensor:
+        names = list(self._counts)
+        before = sum(self._counts[other] for other in names[: names.index(name)])
+        place = slice(before, before + self._counts[name])
+        if self._regular:
+            return rows.unflatten(0, (-1, self.all.per_image))[:, place].flatten(0, 1)
+        return rows[place]
 
 
 def _same_caption(batch: Batch) -> Tensor:
@@ -168,15 +187,22 @@ class Objective(nn.Module, ABC):
     loss: ClassVar[str]
     """The name of its loss among the scalars it returns."""
     reads_text: ClassVar[bool] = True
-    """Whether it needs the captions; if none of a phase does, only the image encoder runs."""
+    """Whether it needs texts at all; if none of a phase does, only the image encoder runs."""
+    reads_captions: ClassVar[bool] = True
+    """Whether it needs the captions drawn for the batch; if none of a phase does, none are drawn and encoded."""
 
-    def texts(self, drawn: Drawn, rng: np.random.Generator) -> dict[str, Texts]:
-        """The texts this objective wants in the batch besides ``positive``, by name."""
-        return {}
+    def collate(
+        self, examples: Examples, rows: Sequence[int], drawn: Drawn | None, rng: np.random.Generator
+    ) -> Collated:
+        """What this objective wants in the batch besides the captions ``positive``.
 
-    def targets(self, examples: Examples, rows: Sequence[int]) -> dict[str, Tensor]:
-        """What else this objective wants in the batch, besides texts."""
-        return {}
+        Args:
+            examples: the split.
+            rows: of the batch's images.
+            drawn: the captions, where an active objective reads any.
+            rng: of this batch.
+        """
+        return Collated()
 
     @abstractmethod
     def forward(self, step: Step) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vlp.data.loading import Prepared
-from vlp.objectives.base import Objective, ObjectiveParams, Step, Widths
+from vlp.objectives.base import Objective, ObjectiveParams, Sizes, Step
 
 MAX_LOGIT_SCALE = math.log(100.0)  # CLIP's bound: above it the softmax is one-hot and training unstable
 
@@ -35,10 +35,10 @@ class Head(Objective):
 
     loss = "itc_loss"
 
-    def __init__(self, params: Params, prepared: Prepared, widths: Widths) -> None:
+    def __init__(self, params: Params, prepared: Prepared, sizes: Sizes) -> None:
         super().__init__()
-        self.image = nn.Linear(widths.image, params.width, bias=False)
-        self.text = nn.Linear(widths.text, params.width, bias=False)
+        self.image = nn.Linear(sizes.image, params.width, bias=False)
+        self.text = nn.Linear(sizes.text, params.width, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(-math.log(params.temperature)))
 
     def embed_image(self, pooled: Tensor) -> Tensor:

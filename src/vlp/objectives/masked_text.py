@@ -11,14 +11,15 @@ https://arxiv.org/abs/2107.07651
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlp.data.loading import Prepared, pad
-from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Step, Widths
-from vlp.records import Texts
+from vlp.data.loading import Examples, Prepared, pad
+from vlp.objectives.base import Collated, Drawn, Objective, ObjectiveParams, Sizes, Step
 
 IGNORE = -100
 
@@ -38,22 +39,25 @@ class Head(Objective):
 
     loss = "mlm_loss"
 
-    def __init__(self, params: Params, prepared: Prepared, widths: Widths) -> None:
+    def __init__(self, params: Params, prepared: Prepared, sizes: Sizes) -> None:
         super().__init__()
         self.params = params
-        self.dense = nn.Linear(widths.fused, widths.fused)
-        self.norm = nn.LayerNorm(widths.fused)
-        self.decoder = nn.Linear(widths.fused, prepared.vocabulary_size)
+        self.dense = nn.Linear(sizes.fused, sizes.fused)
+        self.norm = nn.LayerNorm(sizes.fused)
+        self.decoder = nn.Linear(sizes.fused, prepared.vocabulary_size)
 
-    def texts(self, drawn: Drawn, rng: np.random.Generator) -> dict[str, Texts]:
+    def collate(
+        self, examples: Examples, rows: Sequence[int], drawn: Drawn | None, rng: np.random.Generator
+    ) -> Collated:
         """``masked``: copies of some captions of each image with tokens hidden; ``targets`` are those tokens."""
+        assert drawn is not None
         chosen: list[int] = []
         for captions in drawn.by_image():
             chosen += rng.choice(captions, min(self.params.captions_per_image, len(captions)), replace=False).tolist()
         masked = [self._mask(drawn, index, rng) for index in chosen]
         texts = pad([ids for ids, _ in masked], [drawn.owner[index] for index in chosen], drawn.pad_id)
         texts.targets = pad([targets for _, targets in masked], [0] * len(masked), IGNORE).input_ids
-        return {"masked": texts}
+        return Collated({"masked": texts})
 
     def _mask(self, drawn: Drawn, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One caption with tokens hidden, and the targets."""

@@ -13,16 +13,17 @@ Source: Li et al. 2021 (ALBEF), https://arxiv.org/abs/2107.07651
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlp.data.loading import Prepared, pad
+from vlp.data.loading import Examples, Prepared, pad
 from vlp.models.features import Fused, TextFeatures
-from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Step, Widths
-from vlp.records import Texts
+from vlp.objectives.base import Collated, Drawn, Objective, ObjectiveParams, Sizes, Step
 
 
 class Params(ObjectiveParams):
@@ -33,6 +34,7 @@ class Params(ObjectiveParams):
     )
 
     pair_weight: float = Field(ge=0, description="of telling a caption from its edit, beside judging each alone")
+    word_weight: float = Field(ge=0, description="of telling which of its words are edited")
 
 
 class Head(Objective):
@@ -40,18 +42,23 @@ class Head(Objective):
 
     loss = "itm_loss"
 
-    def __init__(self, params: Params, prepared: Prepared, widths: Widths) -> None:
+    def __init__(self, params: Params, prepared: Prepared, sizes: Sizes) -> None:
         super().__init__()
         self.in_batch_negatives = params.in_batch_negatives
-        self.pair_weight = params.pair_weight
-        self.logit = nn.Linear(widths.fused, 1)
+        self.pair_weight, self.word_weight = params.pair_weight, params.word_weight
+        self.logit = nn.Linear(sizes.fused, 1)
+        self.word = nn.Linear(sizes.fused, 1)
 
-    def texts(self, drawn: Drawn, rng: np.random.Generator) -> dict[str, Texts]:
+    def collate(
+        self, examples: Examples, rows: Sequence[int], drawn: Drawn | None, rng: np.random.Generator
+    ) -> Collated:
         """``negative``: the minimal edits, each on the image that its caption is true of."""
+        assert drawn is not None
         edits = [(ids, owner) for ids, owner in zip(drawn.negatives, drawn.owner, strict=True) if ids is not None]
         if not edits:
-            return {}
-        return {"negative": pad([ids for ids, _ in edits], [owner for _, owner in edits], drawn.pad_id)}
+            return Collated()
+        texts = pad([ids for ids, _ in edits], [owner for _, owner in edits], drawn.pad_id)
+        return Collated({"negative": texts})
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         logits = [self._logits(step.fused("positive"))]
@@ -66,7 +73,26 @@ class Head(Objective):
             margin = logits[0][~without_edit] - logits[1]
             found["pair_loss"] = self.pair_weight * F.softplus(-margin).mean()
             found["pair_accuracy"] = (margin > 0).float().mean()
+        if self.word_weight and not bool(without_edit.all()):
+            found.update(self._words(step, ~without_edit))
         return found
+
+    def _words(self, step: Step, edited: Tensor) -> dict[str, Tensor]:
+        """Which words are wrong? At the places in which a caption and its edit of the same length differ."""
+        true, false = step.batch.texts["positive"], step.batch.texts["negative"]
+        true_tokens, false_tokens = step.fused("positive").tokens, step.fused("negative").tokens
+        length = min(true.input_ids.shape[1], false.input_ids.shape[1])
+        true_ids, true_mask = true.input_ids[edited, :length], true.attention_mask[edited]
+        same_length = true_mask.sum(1) == false.attention_mask.sum(1)
+        differ = (
+            (true_ids != false.input_ids[:, :length]) & same_length[:, None] & (false.attention_mask[:, :length] > 0)
+        )
+        right = self.word(true_tokens[edited, :length][differ]).squeeze(-1).float()
+        wrong = self.word(false_tokens[:, :length][differ]).squeeze(-1).float()
+        logits = torch.cat([right, wrong])
+        labels = torch.cat([torch.ones_like(right), torch.zeros_like(wrong)])
+        loss = F.binary_cross_entropy_with_logits(logits, labels) + F.softplus(wrong - right).mean()
+        return {"word_loss": self.word_weight * loss, "word_accuracy": (right > wrong).float().mean()}
 
     def _in_batch(self, step: Step, rows: Tensor) -> Tensor:
         """Logits of mismatched pairs for those captions."""

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from vlp.data.loading import Examples, Prepared
-from vlp.objectives.base import Objective, ObjectiveParams, Step, Widths
+from vlp.objectives.base import Collated, Drawn, Objective, ObjectiveParams, Sizes, Step
 
 
 class Params(ObjectiveParams):
@@ -32,9 +33,9 @@ class Head(Objective):
     """One logit a label and place, the maximum over places."""
 
     loss = "tag_loss"
-    reads_text = False
+    reads_text = reads_captions = False
 
-    def __init__(self, params: Params, prepared: Prepared, widths: Widths) -> None:
+    def __init__(self, params: Params, prepared: Prepared, sizes: Sizes) -> None:
         super().__init__()
         counts: dict[str, int] = prepared.summary["labels"]
         names = sorted(name for name, count in counts.items() if count >= params.min_count)
@@ -44,18 +45,20 @@ class Head(Objective):
                 "remove the objective or lower min_count"
             )
         self.number = {name: number for number, name in enumerate(names)}
-        self.logits = nn.Linear(widths.image, len(names))
+        self.logits = nn.Linear(sizes.image, len(names))
         # Most labels are absent from most pictures: start from there.
         nn.init.constant_(self.logits.bias, -4.0)
 
-    def targets(self, examples: Examples, rows: Sequence[int]) -> dict[str, Tensor]:
+    def collate(
+        self, examples: Examples, rows: Sequence[int], drawn: Drawn | None, rng: np.random.Generator
+    ) -> Collated:
         """``tags`` float32 [B, K]: 1 where the record has the label."""
         tags_BK = torch.zeros(len(rows), len(self.number))
         for place, row in enumerate(rows):
             for name in examples.labels(row):
                 if name in self.number:
                     tags_BK[place, self.number[name]] = 1.0
-        return {"tags": tags_BK}
+        return Collated(targets={"tags": tags_BK})
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         logits_BK = self.logits(step.grid.tokens).float().amax(1)

@@ -169,14 +169,17 @@ def prepare_mask(png: bytes, params: ImageParams, size: tuple[int, int] | None =
         size: width and height that the mask must have; None to take it as it is.
 
     Raises:
-        ImageError: as ``prepare``, or ``mask_size``: the mask is not of its image's size.
+        ImageError: as ``prepare``; ``mask_size``: not of its image's size; ``mask_empty``: nothing is inside.
     """
     with _opened(png, params, ("PNG",)) as mask:
         if size is not None and mask.size != size:
             found, wanted = "×".join(map(str, mask.size)), "×".join(map(str, size))
             raise ImageError("mask_size", f"the mask is {found} pixels, its image {wanted}")
         mask.load()
-        return np.asarray(_fit(mask.convert("L"), params, Image.Resampling.NEAREST, 0)) >= 128
+        inside = np.asarray(_fit(mask.convert("L"), params, Image.Resampling.NEAREST, 0)) >= 128
+        if not inside.any():
+            raise ImageError("mask_empty", f"nothing of the region is left at {params.size} pixels")
+        return inside
 
 
 def format_of(name: str) -> str | None:

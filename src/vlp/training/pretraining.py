@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vlp import plugins
 from vlp.data.loading import Examples, Plans, Prepared, draw, in_order, loader, pad
 from vlp.models.modeling import VLPModel
-from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Step, Widths
+from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Sizes, Step
 from vlp.params import Section, parse
 from vlp.recipe import Recipe
 from vlp.records import Batch, Texts
@@ -75,9 +75,11 @@ class Pretraining(nn.Module):
         super().__init__()
         own = params.objective_params()
         self.model = model
-        widths = Widths(image=model.image_width, text=model.text_width, fused=model.fused_width)
+        sizes = Sizes(
+            image=model.image_width, text=model.text_width, fused=model.fused_width, grid=model.image_encoder.grid
+        )
         self.heads: dict[str, Objective] = {
-            name: plugins.find(OBJECTIVES, name).Head(section, prepared, widths) for name, section in own.items()
+            name: plugins.find(OBJECTIVES, name).Head(section, prepared, sizes) for name, section in own.items()
         }
         self.objectives = nn.ModuleDict(self.heads)
         self.weights = {self.heads[name].loss: section.weight for name, section in own.items()}
@@ -100,16 +102,17 @@ class Pretraining(nn.Module):
         """Draw captions for each image, and from them the texts that each objective wants."""
         texts: dict[str, Texts] = {}
         targets: dict[str, Tensor] = {}
-        drawn = self._draw(examples, rows, rng) if self._reads_text else None
+        reads = any(head.reads_captions for head in self.active)
+        drawn = self._draw(examples, rows, rng) if reads else None
         if drawn:
             keys = [zlib.crc32(ids.tobytes()) for ids in drawn.positives]
             texts["positive"] = pad(drawn.positives, drawn.owner, drawn.pad_id)
             targets["caption_key"] = torch.tensor(keys, dtype=torch.int64)
             targets["has_negative"] = torch.tensor([ids is not None for ids in drawn.negatives])
         for head in self.active:
-            targets.update(head.targets(examples, rows))
-            if drawn:
-                texts.update(head.texts(drawn, rng))
+            wanted = head.collate(examples, rows, drawn, rng)
+            texts.update(wanted.texts)
+            targets.update(wanted.targets)
         return Batch(images=examples.images(rows), texts=texts, targets=targets)
 
     def _draw(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Drawn:

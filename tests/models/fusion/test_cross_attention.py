@@ -43,9 +43,13 @@ def test_text_of_the_fused_width_is_not_projected() -> None:
 
 
 def test_where_each_word_looks_can_be_seen() -> None:
-    """A hook on the probabilities sees one map a head over the 16 places of the grid."""
-    model, (ids, mask), seen = backbones.backbone(), backbones.texts(2), []
-    block = model.fusion.blocks[-1]
-    block.cross_attention.attention.probabilities.register_forward_hook(lambda *args: seen.append(args[2]))
-    model.fuse(model.encode_text(ids, mask), mask, model.encode_image(backbones.images(2)))
-    assert seen[0].shape == (2, 4, 7, 16)
+    """One map a layer, text, head and token over the 16 places of the grid, however the texts share their images."""
+    model, (ids, mask) = backbones.backbone(), backbones.texts(4)
+    image, text = model.encode_image(backbones.images(2)), model.encode_text(ids, mask)
+    shared = model.fuse(text, mask, image).attention
+    alone = model.fuse(text, mask, image.index(torch.tensor([0, 0, 1, 1]))).attention
+    assert len(shared) == len(model.fusion.blocks)
+    for one, other in zip(shared, alone, strict=True):
+        assert one.shape == (4, 4, 7, 16)
+        torch.testing.assert_close(one.sum(-1), torch.ones(4, 4, 7))
+        torch.testing.assert_close(one, other)

@@ -40,3 +40,12 @@ def test_types_tell_words_from_places() -> None:
     fusion = _fusion()
     assert fusion.text_type.shape == fusion.image_type.shape == (8,)
     assert not torch.equal(fusion.text_type, fusion.image_type)
+
+
+def test_where_words_look_is_the_part_of_their_look_that_goes_to_places() -> None:
+    fusion, words = _fusion(), torch.randn(3, 4, 5)
+    image = fusion.embed_image(ImageFeatures(tokens=torch.randn(3, 6, 6), pooled=torch.zeros(3, 6)))
+    mask = torch.ones(3, 4, dtype=torch.int64)
+    maps = fusion(TextFeatures(tokens=words, pooled=words[:, 0]), mask, image).attention
+    assert [attention.shape for attention in maps] == [(3, 2, 4, 6)] * 2
+    assert all(bool(((shares > 0) & (shares < 1)).all()) for shares in (attention.sum(-1) for attention in maps))

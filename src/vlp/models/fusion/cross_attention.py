@@ -48,12 +48,14 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(params.dropout)
         self.feed_forward = feed_forward(width, params.mlp_ratio, params.dropout)
 
-    def forward(self, text: Tensor, bias: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """[N, L, D], [N, 1, 1, L] and the image's keys and values [B, heads, P, d] → [N, L, D]."""
+    def forward(self, text: Tensor, bias: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """[N, L, D], [N, 1, 1, L], the image's keys and values [B, heads, P, d] → [N, L, D], map [N, heads, L, P]."""
         if self.self_attention is not None and self.self_norm is not None:
-            text = text + self.dropout(self.self_attention(self.self_norm(text), bias))
-        text = text + self.dropout(self.cross_attention(self.cross_norm(text), key, value))
-        return text + self.feed_forward(text)
+            heard, _ = self.self_attention(self.self_norm(text), bias)
+            text = text + self.dropout(heard)
+        seen, attention = self.cross_attention(self.cross_norm(text), key, value)
+        text = text + self.dropout(seen)
+        return text + self.feed_forward(text), attention
 
 
 class Fusion(nn.Module):
@@ -94,15 +96,17 @@ class Fusion(nn.Module):
             image: embedded; N rows, or B where each serves N / B consecutive texts.
 
         Returns:
-            ``tokens`` [N, L, D] and ``pooled`` [N, D].
+            ``tokens`` [N, L, D], ``pooled`` [N, D] and ``attention``.
         """
         tokens = self.text_projection(text.tokens)
         bias = mask_bias(attention_mask, tokens.dtype)
         memory = image.memory or self._memory(image.tokens)
+        maps: list[Tensor] = []
         for block, key, value in zip(self.blocks, memory[::2], memory[1::2], strict=True):
-            tokens = block(tokens, bias, key, value)
+            tokens, attention = block(tokens, bias, key, value)
+            maps.append(attention)
         tokens = self.norm(tokens)
-        return Fused(tokens=tokens, pooled=tokens[:, 0])
+        return Fused(tokens=tokens, pooled=tokens[:, 0], attention=tuple(maps))
 
     def _memory(self, tokens: Tensor) -> tuple[Tensor, ...]:
         blocks = cast("list[Block]", list(self.blocks))

@@ -43,10 +43,11 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(params.dropout)
         self.feed_forward = feed_forward(params.hidden, params.mlp_ratio, params.dropout)
 
-    def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
-        """[N, L + P, D] and [N, 1, 1, L + P] → [N, L + P, D]."""
-        tokens = tokens + self.dropout(self.attention(self.norm(tokens), bias))
-        return tokens + self.feed_forward(tokens)
+    def forward(self, tokens: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """[N, L + P, D] and [N, 1, 1, L + P] → [N, L + P, D] and the map [N, heads, L + P, L + P]."""
+        heard, attention = self.attention(self.norm(tokens), bias)
+        tokens = tokens + self.dropout(heard)
+        return tokens + self.feed_forward(tokens), attention
 
 
 class Fusion(nn.Module):
@@ -86,7 +87,8 @@ class Fusion(nn.Module):
             image: embedded; N rows, or B where each serves N / B consecutive texts.
 
         Returns:
-            ``tokens`` [N, L, D] and ``pooled`` [N, D].
+            ``tokens`` [N, L, D], ``pooled`` [N, D] and ``attention``: of what a text token gives to all tokens, the
+            part that goes to places.
         """
         count, length = attention_mask.shape
         words = self.text_projection(text.tokens) + self.text_type
@@ -94,7 +96,9 @@ class Fusion(nn.Module):
         tokens = torch.cat([words, places.to(words.dtype)], dim=1)
         mask = torch.cat([attention_mask, attention_mask.new_ones(count, places.shape[1])], dim=1)
         bias = mask_bias(mask, tokens.dtype)
+        maps: list[Tensor] = []
         for block in self.blocks:
-            tokens = block(tokens, bias)
+            tokens, attention = block(tokens, bias)
+            maps.append(attention[:, :, :length, length:])
         words = self.norm(tokens[:, :length])
-        return Fused(tokens=words, pooled=words[:, 0])
+        return Fused(tokens=words, pooled=words[:, 0], attention=tuple(maps))

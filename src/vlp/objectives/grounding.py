@@ -1,0 +1,144 @@
+"""Grounding: where in the picture is what each of these expressions names, and how do they lie to each other?
+
+Some of an image's regions are told in one text, a masked word between each two: "the red ring [MASK] the large
+star". Three things are asked of its fused tokens:
+
+* every token of an expression looks at the places of its region: some heads of each layer are shown where;
+* every token of an expression tells the region's box, so that not only what it names is carried into the text,
+  but where that is;
+* the masked word between two expressions tells how the second box differs from the first: the way there, and how
+  much wider and higher it is. That is what "left of", "above" and "larger than" mean before they are words, and
+  where they stand. Matching alone does not find it: a statement about two places and a direction is told from
+  its edit by no two of the three.
+
+Sources: text-conditioned boxes of phrases told in one text, simple grounding first: Kamath et al. 2021 (MDETR),
+https://arxiv.org/abs/2104.12763; attention shown where to look: Liu et al. 2017, https://arxiv.org/abs/1609.04186.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from vlp.data.loading import Examples, Prepared, TokenIds, draw, pad
+from vlp.objectives.base import Collated, Drawn, Objective, ObjectiveParams, Sizes, Step
+
+LEAST_MASS = 1e-4
+"""A look that misses its region altogether costs no more than the logarithm of this."""
+
+
+class Params(ObjectiveParams):
+    """``pretrain.objectives.grounding``."""
+
+    regions_per_image: int = Field(gt=0, description="drawn a step and told in one text")
+    heads: int = Field(gt=0, description="of each layer that are shown where to look; the others stay free")
+    attention_weight: float = Field(ge=0, description="of looking there")
+    box_weight: float = Field(ge=0, description="of the box, in shares of the picture's side")
+    step_weight: float = Field(ge=0, description="of how the next region's box differs, in the same unit")
+
+
+class Head(Objective):
+    """A box and a difference of two, each linear in one token."""
+
+    loss = "grounding_loss"
+    reads_captions = False
+
+    def __init__(self, params: Params, prepared: Prepared, sizes: Sizes) -> None:
+        super().__init__()
+        if not prepared.summary["splits"]["train"]["regions"]:
+            raise ValueError(
+                f"pretrain.objectives.grounding: {prepared.folder}: no training record has a region; "
+                "remove the objective, or name the source's masks"
+            )
+        self.params = params
+        self.grid = sizes.grid
+        self.pad_id, self.mask_id = prepared.pad_id, prepared.mask_id
+        self.box = nn.Linear(sizes.fused, 4)
+        self.step = nn.Linear(sizes.fused, 4)
+
+    def collate(
+        self, examples: Examples, rows: Sequence[int], drawn: Drawn | None, rng: np.random.Generator
+    ) -> Collated:
+        """``regions``: one text an image; targets of its tokens, not a number where nothing is asked.
+
+        ``region_boxes`` float32 [B, L, 4] (centre and size, x before y), ``region_steps`` [B, L, 4] (the next box
+        less the last one), ``region_places`` bool [B, L, P].
+        """
+        told = [self._tell(examples, row, rng) for row in rows]
+        texts = pad([ids for ids, _ in told], range(len(rows)), self.pad_id)
+        boxes_BL4, steps_BL4 = (np.full((*texts.input_ids.shape, 4), np.nan, np.float32) for _ in range(2))
+        places_BLP = np.zeros((*texts.input_ids.shape, self.grid[0] * self.grid[1]), bool)
+        for row, (_, spans) in enumerate(told):
+            for number, (first, stop, mask) in enumerate(spans):
+                boxes_BL4[row, first:stop] = box(mask)
+                places_BLP[row, first:stop] = places(mask, self.grid)
+                if number:
+                    before = spans[number - 1]
+                    steps_BL4[row, before[1]] = box(mask) - box(before[2])
+        targets = {"region_boxes": boxes_BL4, "region_steps": steps_BL4, "region_places": places_BLP}
+        return Collated({"regions": texts}, {name: torch.from_numpy(array) for name, array in targets.items()})
+
+    def _tell(
+        self, examples: Examples, row: int, rng: np.random.Generator
+    ) -> tuple[TokenIds, list[tuple[int, int, np.ndarray]]]:
+        """One text of some of the row's regions, and where in it each stands: first, stop, mask."""
+        expressions = examples.ids("regions", "ids", row)
+        if not expressions:
+            return np.array([self.mask_id], np.int32), []  # a text about nothing: the batch stays regular
+        masks, parts, spans, length = examples.masks(row), [], [], 1
+        for chosen in draw(len(expressions), min(self.params.regions_per_image, len(expressions)), rng):
+            ids = expressions[chosen]
+            assert ids is not None
+            words = ids[1:-1]  # between the special tokens that open and close every text
+            parts += [words, [self.mask_id]]
+            spans.append((length, length + len(words), masks[chosen]))
+            length += len(words) + 1
+        return np.concatenate([ids[:1], *parts[:-1], ids[-1:]]).astype(np.int32), spans
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        fused, targets = step.fused("regions"), step.batch.targets
+        if fused.tokens is None or not fused.attention:
+            raise ValueError(
+                f"pretrain.objectives.grounding: fusion {step.model.config.fusion['name']!r} has no tokens that look "
+                "at places of the picture; remove the objective or choose cross_attention or transformer"
+            )
+        asked_BL, between_BL = (~targets[name].isnan().any(-1) for name in ("region_boxes", "region_steps"))
+        if not bool(asked_BL.any()):
+            nothing = fused.tokens.sum() * 0.0
+            return {"grounding_loss": nothing}
+        box_loss = F.l1_loss(self.box(fused.tokens[asked_BL]).float(), targets["region_boxes"][asked_BL])
+        found = {"box_error": box_loss}
+        loss = self.params.box_weight * box_loss
+        if bool(between_BL.any()):
+            found["step_error"] = F.l1_loss(
+                self.step(fused.tokens[between_BL]).float(), targets["region_steps"][between_BL]
+            )
+            loss = loss + self.params.step_weight * found["step_error"]
+        places_TP = targets["region_places"][asked_BL]
+        looks = [attention[:, : self.params.heads].mean(1).float()[asked_BL] for attention in fused.attention]
+        mass = torch.stack([(look_TP * places_TP).sum(-1) for look_TP in looks])
+        loss = loss - self.params.attention_weight * mass.clamp_min(LEAST_MASS).log().mean()
+        return {"grounding_loss": loss, **found, "looked_there": mass.mean()}
+
+
+def box(mask: np.ndarray) -> np.ndarray:
+    """Centre x, centre y, width and height [4] of a bool mask [S, S] with something in it, as shares of its side."""
+    (top, bottom), (left, right) = (np.flatnonzero(mask.any(axis))[[0, -1]] for axis in (1, 0))
+    return np.array([left + right + 1, top + bottom + 1, 2 * (right - left + 1), 2 * (bottom - top + 1)]) / (
+        2 * len(mask)
+    )
+
+
+def places(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Bool [P]: the places of the grid that a bool mask [S, S] covers a tenth of, or those it covers most of."""
+    rows, columns = (np.arange(len(mask)) * cells // len(mask) for cells in grid)
+    covered, size = np.zeros(grid), np.zeros(grid)
+    np.add.at(covered, np.ix_(rows, columns), mask)
+    np.add.at(size, np.ix_(rows, columns), 1)
+    share = (covered / size).ravel()
+    return share >= min(0.1, float(share.max()))
