@@ -123,7 +123,10 @@ class Remote(Root):
             raise RootError("not a path below the root")
         try:
             opened: IO[bytes] = self.system.open(f"{self.base}/{name}", "rb")
-        except (FileNotFoundError, IsADirectoryError):
+        except (FileNotFoundError, IsADirectoryError) as error:
+            # Over HTTP everything that fails is "not found" to fsspec; what failed stands behind it.
+            if error.__cause__ is not None and getattr(error.__cause__, "status", None) not in (404, 410):
+                raise RemoteError(f"{self.url}: {name}: {error.__cause__}") from error
             raise RootError(f"no such file below {self.url}") from None
         except Exception as error:  # noqa: BLE001 - each fsspec implementation has its own
             raise RemoteError(f"{self.url}: {name}: {type(error).__name__}: {error}") from error
