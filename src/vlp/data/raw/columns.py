@@ -140,6 +140,17 @@ def cell(row: Row, column: str) -> Any:
     return value
 
 
+def whole_text(text: str, where: str) -> str:
+    """``text``, which Arrow and UTF-8 can hold.
+
+    Raises:
+        RowError: it has a lone surrogate.
+    """
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise RowError(f"{where}: half a character (a lone surrogate)")
+    return text
+
+
 def _as_text(value: Any, column: str) -> str | None:
     match value:
         case None:
@@ -151,9 +162,7 @@ def _as_text(value: Any, column: str) -> str | None:
         case int() | float():
             return str(value)
         case str():
-            if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-                raise RowError(f"column {column!r}: half a character (a lone surrogate)")
-            return value
+            return whole_text(value, f"column {column!r}")
     raise RowError(f"column {column!r}: expected text, found {type(value).__name__}")
 
 
