@@ -6,9 +6,11 @@ Nothing of it is tracked by DVC: its bytes are pinned by what ingest writes. ``d
 
 from __future__ import annotations
 
+import io
 import os
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
@@ -52,6 +54,28 @@ class Root(ABC):
             RootError: it is missing, not a file, outside the root, or cannot be read.
         """
 
+    def match(self, patterns: Iterable[str]) -> list[str]:
+        """The files that the patterns name, pattern by pattern, each once.
+
+        Args:
+            patterns: a path with ``*``, ``?`` and ``[…]`` inside its parts, or with one ``{000..041}``; the latter
+                needs no listing, which a web server cannot give.
+
+        Raises:
+            RootError: nothing matches a pattern.
+        """
+        found: dict[str, None] = {}
+        listed: list[str] | None = None
+        for pattern in patterns:
+            names = expand(pattern)
+            if any(sign in pattern for sign in "*?["):
+                listed = list(self.files()) if listed is None else listed
+                names = [name for name in listed for one in names if PurePosixPath(f"/{name}").match(f"/{one}")]
+            if not names:
+                raise RootError(f"no file matches {pattern!r}")
+            found.update(dict.fromkeys(names))
+        return list(found)
+
     @abstractmethod
     def files(self) -> Iterator[str]:
         """The names of all files below the root, sorted folder by folder; links to folders are not followed."""
@@ -68,15 +92,9 @@ class Root(ABC):
                 data = file.read(limit + 1)
         except RootError as error:
             return b"", str(error)
-        except Exception as error:  # noqa: BLE001 - each fsspec implementation has its own
-            return b"", self._unreadable(name, error)
+        except OSError as error:
+            return b"", f"cannot be read ({error})"
         return (b"", f"more than {limit} bytes; raise max_bytes if it is wanted") if len(data) > limit else (data, "")
-
-    def _unreadable(self, name: str, error: Exception) -> str:
-        """What to say of a file that opened but does not read; a root that cannot go on raises."""
-        if not isinstance(error, OSError):
-            raise error
-        return f"{name}: cannot be read ({error})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +148,7 @@ class Remote(Root):
             raise RootError(f"no such file below {self.url}") from None
         except Exception as error:  # noqa: BLE001 - each fsspec implementation has its own
             raise RemoteError(f"{self.url}: {name}: {type(error).__name__}: {error}") from error
-        return opened
-
-    def _unreadable(self, name: str, error: Exception) -> str:
-        raise RemoteError(f"{self.url}: {name}: {type(error).__name__}: {error}") from error
+        return io.BufferedReader(_Guarded(opened, f"{self.url}: {name}"), 1 << 20)
 
     def files(self) -> Iterator[str]:
         try:
@@ -141,6 +156,41 @@ class Remote(Root):
         except Exception as error:  # noqa: BLE001 - as above
             raise RootError(f"{self.url}: cannot be listed ({type(error).__name__}: {error})") from error
         yield from (path[len(self.base) :].lstrip("/") for path in found)
+
+
+class _Guarded(io.RawIOBase):
+    """A remote file, whose faults are ``RemoteError`` whatever library reads it."""
+
+    def __init__(self, file: Any, name: str) -> None:
+        self.file, self.name = file, name
+
+    def _of_file(self, method: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self.file, method)(*arguments)
+        except Exception as error:  # noqa: BLE001 - each fsspec implementation has its own
+            raise RemoteError(f"{self.name}: {type(error).__name__}: {error}") from error
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._of_file("seekable"))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._of_file("seek", offset, whence))
+
+    def tell(self) -> int:
+        return int(self._of_file("tell"))
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._of_file("read", len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self.file.close()
+        super().close()
 
 
 def open_root(root: Path, remote: str | None) -> Root:
@@ -167,6 +217,20 @@ def open_root(root: Path, remote: str | None) -> Root:
     except ValueError as error:
         raise RootError(f"{remote}: {error}") from None
     return Remote(remote, system, base.rstrip("/"))
+
+
+def expand(pattern: str) -> list[str]:
+    """``shard-{008..010}.tar`` as ``shard-008.tar``, ``shard-009.tar``, ``shard-010.tar``; others as they are.
+
+    Raises:
+        RootError: the range is empty or has more than a million numbers.
+    """
+    if (found := re.search(r"\{(\d+)\.\.(\d+)\}", pattern)) is None:
+        return [pattern]
+    first, last, width = int(found[1]), int(found[2]), len(found[1])
+    if not 0 <= last - first < 1_000_000:
+        raise RootError(f"{pattern!r}: a range goes up, by no more than a million")
+    return [f"{pattern[: found.start()]}{n:0{width}d}{pattern[found.end() :]}" for n in range(first, last + 1)]
 
 
 def _leaves(name: str) -> bool:
