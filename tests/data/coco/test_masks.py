@@ -29,7 +29,12 @@ def test_plain_run_lengths_go_column_by_column() -> None:
 def test_a_polygon_covers_its_inside_and_several_are_one_thing() -> None:
     square = [1, 1, 3, 1, 3, 3, 1, 3]
     mask = rasterise([square, [5.0, 0.0, 6.0, 0.0, 6.0, 2.0, 5.0, 2.0]], 8, 4)
-    assert mask.astype(int).tolist() == [[0, 0, 0, 0, 0, 1, 0, 0], [0, 1, 1, 0, 0, 1, 0, 0], [0, 1, 1, 0, 0, 0, 0, 0], [0] * 8]
+    assert mask.astype(int).tolist() == [
+        [0, 0, 0, 0, 0, 1, 0, 0],
+        [0, 1, 1, 0, 0, 1, 0, 0],
+        [0, 1, 1, 0, 0, 0, 0, 0],
+        [0] * 8,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,9 @@ def test_the_false_twin_of_a_prompt_names_another_class_the_same_way_each_time()
     assert classes.captions(("{label}",), "owl", [], "a.png") == (Caption(text="owl"),)
 
 
-@pytest.mark.parametrize("template", ["a photo", "{}", "{0}", "{label!r}", "{label:>9}", "{label.__class__}", "{", "{x}"])
+@pytest.mark.parametrize(
+    "template", ["a photo", "{}", "{0}", "{label!r}", "{label:>9}", "{label.__class__}", "{", "{x}"]
+)
 def test_a_prompt_holds_a_class_and_no_code(template: str) -> None:
     assert not classes.is_prompt(template)
 

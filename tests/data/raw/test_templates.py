@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from vlp.data.raw.columns import Columns, Facts, facts
 from vlp.data.manifest.rows import Row
+from vlp.data.raw.columns import Columns, Facts, facts
 from vlp.data.raw.templates import Values, caption, fill
 
 PARAMS = Columns(
-    
     image="image",
     question="question",
     answer="answer",

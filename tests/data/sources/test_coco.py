@@ -89,7 +89,7 @@ def test_the_things_of_a_category_are_one_region_and_a_label(root: Path) -> None
 
 def test_an_expression_names_one_thing_and_its_split_is_the_pictures(root: Path) -> None:
     references = [
-        {"ref_id": 1, "image_id": 7, "ann_id": 71, "split": "testA", "sentences": [{"raw": "Left dog", "sent": "left dog"}]},
+        {"ref_id": 1, "image_id": 7, "ann_id": 71, "split": "testA", "sentences": [{"raw": "L!", "sent": "left dog"}]},
         {"ref_id": 2, "image_id": 7, "ann_id": 72, "split": "testA", "sentences": [{"raw": "The cat"}, "that cat"]},
         {"ref_id": 3, "image_id": 7, "ann_id": 72, "split": "train", "sentences": []},
         {"ref_id": 4, "image_id": 9, "ann_id": 72, "sentences": ["a cat"]},
@@ -117,16 +117,17 @@ def test_questions_find_their_answers_and_pictures_that_no_file_lists(
     files = {"questions": {"questions": questions}, "answers": {"annotations": answers}}
     with caplog.at_level(logging.WARNING):
         first, second = read(root, files, {"image_name": "x_{image_id:04d}.png"})
-    assert first.questions == (Question(text="how many?", answer="2", type="number"), Question(text="is it red?", answer="yes"))
+    assert first.questions == (
+        Question(text="how many?", answer="2", type="number"),
+        Question(text="is it red?", answer="yes"),
+    )
     assert (first.id, first.image) == ("val/x_0007.png", b"7")
     assert (second.questions, second.fault) == ((), f"image 'val/x_0009.png': no such file below {root}")
     assert "questions.json: questions without an answer (1)" in caplog.text
     assert "answers.json: answers without a question (1)" in caplog.text
 
 
-def test_annotations_of_pictures_that_are_not_listed_are_counted(
-    root: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_annotations_of_pictures_that_are_not_listed_are_counted(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     content = {"images": IMAGES, "annotations": [{"image_id": 1, "caption": "a"}, {"image_id": 2, "caption": "b"}]}
     with caplog.at_level(logging.WARNING):
         read(root, {"captions": content})

@@ -71,7 +71,9 @@ def test_what_is_ignored_is_counted_in_the_log(tmp_path: Path, caplog: pytest.Lo
     fill(tmp_path, "cat/1.jpg", "cat/.DS_Store", "cat/notes.txt", "cat/README", "loose.png", "cat/b.svg")
     with caplog.at_level(logging.WARNING):
         assert len(read(tmp_path)) == 1
-    assert "ignored files: .svg (1), .txt (1), hidden (1), no extension (1), outside any class folder (1)" in caplog.text
+    assert (
+        "ignored files: .svg (1), .txt (1), hidden (1), no extension (1), outside any class folder (1)" in caplog.text
+    )
 
 
 def test_hostile_entries_cost_only_themselves(tmp_path: Path) -> None:

@@ -22,14 +22,16 @@ SAMPLES: list[dict[str, Any]] = [
 ]
 
 
+def packed_field(name: str, value: Any) -> Any:
+    if name == "json":
+        return json.dumps(value).encode()
+    return str(value).encode() if name in ("txt", "cls") else value
+
+
 def shard(path: Path, *samples: dict[str, Any]) -> None:
     """Written as the format's own package writes it; images as they are."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    packed = [
-        {name: json.dumps(value).encode() if name == "json" else str(value).encode() if name in ("txt", "cls") else value
-         for name, value in sample.items()}
-        for sample in samples
-    ]  # fmt: skip
+    packed = [{name: packed_field(name, value) for name, value in sample.items()} for sample in samples]
     buffer = io.BytesIO()
     with wds.TarWriter(buffer, encoder=False) as writer:
         for sample in packed:
@@ -62,8 +64,14 @@ def test_a_sample_is_a_record_by_the_mapping(tmp_path: Path, caplog: pytest.LogC
 
 def test_labels_questions_and_templates_come_from_fields_too(tmp_path: Path) -> None:
     shard(tmp_path / "0.tar", {"__key__": "a", "jpg": b"a", "cls": 5, "json": {"q": "how many?", "a": 2}})
-    (record,) = read(tmp_path, labels="cls", question="json.q", answer="json.a", caption_template="{json.q} {json.a}", id="__key__")
-    assert (record.id, record.labels, record.questions) == ("a", ("5",), (Question(text="how many?", answer="2", type="number"),))
+    (record,) = read(
+        tmp_path, labels="cls", question="json.q", answer="json.a", caption_template="{json.q} {json.a}", id="__key__"
+    )
+    assert (record.id, record.labels, record.questions) == (
+        "a",
+        ("5",),
+        (Question(text="how many?", answer="2", type="number"),),
+    )
     assert [caption.text for caption in record.captions] == ["how many? 2"]
 
 

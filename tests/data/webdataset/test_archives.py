@@ -131,7 +131,10 @@ def test_a_size_below_nothing_does_not_go_round_for_ever() -> None:
 
 
 @settings(max_examples=150)
-@given(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), min_size=1, max_size=20), st.sampled_from(["w", "w:gz"]))
+@given(
+    st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), min_size=1, max_size=20),
+    st.sampled_from(["w", "w:gz"]),
+)
 def test_damaged_archives_are_samples_or_an_archive_error(changes: list[tuple[int, int]], mode: str) -> None:
     data = bytearray(archive(*PAIR, mode=mode))
     for place, value in changes:

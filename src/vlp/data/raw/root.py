@@ -115,7 +115,11 @@ class Local(Root):
             return path.open("rb")
         except RootError:
             raise
-        except (OSError, RuntimeError, UnicodeError) as error:  # RuntimeError: a link to itself, in Python 3.11 and 3.12
+        except (
+            OSError,
+            RuntimeError,
+            UnicodeError,
+        ) as error:  # RuntimeError: a link to itself, in Python 3.11 and 3.12
             raise RootError(f"cannot be read ({error})") from None
 
     def files(self) -> Iterator[str]:
@@ -146,14 +150,14 @@ class Remote(Root):
             if error.__cause__ is not None and getattr(error.__cause__, "status", None) not in (404, 410):
                 raise RemoteError(f"{self.url}: {name}: {error.__cause__}") from error
             raise RootError(f"no such file below {self.url}") from None
-        except Exception as error:  # noqa: BLE001 - each fsspec implementation has its own
+        except Exception as error:
             raise RemoteError(f"{self.url}: {name}: {type(error).__name__}: {error}") from error
         return io.BufferedReader(_Guarded(opened, f"{self.url}: {name}"), 1 << 20)
 
     def files(self) -> Iterator[str]:
         try:
             found: list[str] = sorted(self.system.find(self.base))
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:
             raise RootError(f"{self.url}: cannot be listed ({type(error).__name__}: {error})") from error
         yield from (path[len(self.base) :].lstrip("/") for path in found)
 
@@ -167,7 +171,7 @@ class _Guarded(io.RawIOBase):
     def _of_file(self, method: str, *arguments: Any) -> Any:
         try:
             return getattr(self.file, method)(*arguments)
-        except Exception as error:  # noqa: BLE001 - each fsspec implementation has its own
+        except Exception as error:
             raise RemoteError(f"{self.name}: {type(error).__name__}: {error}") from error
 
     def readable(self) -> bool:

@@ -108,7 +108,9 @@ def _pictures(raw: Root, params: Params) -> list[tuple[str, str, str | None]]:
         elif not folders:
             ignored["outside any class folder"] += 1
         elif split is not None and split.lower() not in SPLITS:
-            raise RootError(f"{name}: the folder {split!r} is none of train, validation, test; set split_folders: false")
+            raise RootError(
+                f"{name}: the folder {split!r} is none of train, validation, test; set split_folders: false"
+            )
         else:
             found.append((name, folders[0], SPLITS[split.lower()] if split else None))
     if ignored:

@@ -79,7 +79,7 @@ def _sample(
             raise RowError(f"no image: the fields are {', '.join(sample.fields)}")
         cells = _cells(sample, shard, params)
         cells[params.image] = f"{place}.{image}"
-        seen.update(dict.fromkeys([*sample.fields.keys() - {image}, *cells]))
+        seen.update(dict.fromkeys(name for name in (*sample.fields, *cells) if name != image))
         facts = columns.facts(Row(line=number, cells=cells), params)
     except RowError as error:
         return refused(place, error)

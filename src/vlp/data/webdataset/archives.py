@@ -57,7 +57,7 @@ def samples(stream: IO[bytes], max_bytes: int) -> Iterator[Sample]:
     try:
         with tarfile.open(fileobj=stream, mode="r|*", tarinfo=_Member) as archive:
             for member in archive:
-                archive.members = []  # tarfile keeps all it has met
+                archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all that it has met
                 if member.isdir():
                     continue
                 key, name = _split(member.name)
