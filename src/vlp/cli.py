@@ -1,6 +1,7 @@
-"""The ``vlp`` command: presets and their runs.
+"""The ``vlp`` command: presets and their runs, and the report of what a branch changes.
 
-The stages themselves are run by DVC (``dvc repro``); this command only chooses what they are run with.
+The stages themselves are run by DVC (``dvc repro``); this command only chooses what they are run with, and reads what
+came of it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vlp", description="Presets of this project, and runs with one.")
+    parser = argparse.ArgumentParser(
+        prog="vlp", description="Presets of this project, runs with one, and the report of a branch."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     preset = commands.add_parser(
@@ -47,6 +50,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(run)
     run.add_argument("targets", metavar="STAGE", nargs="*", help="only these stages and what they need")
     run.set_defaults(command=_run)
+
+    report = commands.add_parser(
+        "report",
+        help="write what this branch changes, as Markdown for its pull request",
+        description="Compare the last commit with another revision: parameters, metrics, data, validation, predictions "
+        "and plots. Where that cannot be told truly (a missing metrics file, a dvc.lock that is not of the code) it "
+        "writes nothing, says why and ends with status 1.",
+    )
+    report.add_argument("--base", metavar="REVISION", default="main", help="compare with this; by default main")
+    report.add_argument("--out", metavar="FILE", type=Path, help="write to this file; by default to standard output")
+    report.set_defaults(command=_report)
     return parser
 
 
@@ -73,3 +87,15 @@ def _run(arguments: argparse.Namespace) -> None:
     worktree = presets.run(Path.cwd(), arguments.preset, arguments.root, arguments.settings, arguments.targets)
     shown = worktree.relative_to(Path.cwd())
     sys.stdout.write(f"metrics:    {shown}/metrics\nreports:    {shown}/reports\nparameters: {shown}/params.yaml\n")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from vlp.files import atomic
+    from vlp.report import page
+
+    text = page.render(Path.cwd(), arguments.base)
+    if arguments.out is None:
+        sys.stdout.write(text)
+        return
+    with atomic(arguments.out) as partial:
+        partial.write_text(text, encoding="utf-8")
