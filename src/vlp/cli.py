@@ -1,4 +1,4 @@
-"""The ``vlp`` command: presets and their runs, and the report of what a branch changes.
+"""The ``vlp`` command: presets and their runs, the report of what a branch changes, and drift of what is served.
 
 The stages themselves are run by DVC (``dvc repro``); this command only chooses what they are run with, and reads what
 came of it.
@@ -25,9 +25,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="vlp", description="Presets of this project, runs with one, and the report of a branch."
-    )
+    about = "Presets of this project, runs with one, the report of a branch, and drift of what is served."
+    parser = argparse.ArgumentParser(prog="vlp", description=about)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     preset = commands.add_parser(
@@ -61,6 +60,21 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--base", metavar="REVISION", default="main", help="compare with this; by default main")
     report.add_argument("--out", metavar="FILE", type=Path, help="write to this file; by default to standard output")
     report.set_defaults(command=_report)
+
+    drift = commands.add_parser(
+        "drift",
+        help="compare what was served since the last time with the reference",
+        description="Compare every window of served records that is whole since the last time with the reference, by "
+        "the limits under drift: in ./params.yaml, and write what was found to standard output as JSON. An alert in it "
+        "is repeated until vlp drift --told says that people know.",
+    )
+    served, reference, state = Path("monitoring"), Path("reports/reference/served.jsonl"), Path("runs/drift.json")
+    drift.add_argument("--served", metavar="FOLDER", type=Path, default=served, help="what the service wrote")
+    drift.add_argument("--reference", metavar="FILE", type=Path, default=reference, help="records of a good time")
+    drift.add_argument("--state", metavar="FILE", type=Path, default=state, help="what is remembered")
+    drift.add_argument("--settle", metavar="SECONDS", type=float, default=60.0, help="leave what is younger")
+    drift.add_argument("--told", action="store_true", help="compare nothing: people know of the incident")
+    drift.set_defaults(command=_drift)
     return parser
 
 
@@ -99,3 +113,24 @@ def _report(arguments: argparse.Namespace) -> None:
         return
     with atomic(arguments.out) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def _drift(arguments: argparse.Namespace) -> None:
+    import json
+    from datetime import UTC, datetime, timedelta
+
+    from vlp import params
+    from vlp.drift import incidents
+    from vlp.drift.settings import DriftParams
+
+    if arguments.told:
+        incidents.acknowledge(arguments.state)
+        return
+    found = incidents.check(
+        arguments.served,
+        arguments.reference,
+        arguments.state,
+        params.load_section("drift", DriftParams),
+        before=datetime.now(UTC) - timedelta(seconds=arguments.settle),
+    )
+    sys.stdout.write(json.dumps(incidents.as_json(found), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
