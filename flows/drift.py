@@ -80,10 +80,7 @@ def markdown(found: dict[str, Any]) -> str:
     lines = ["No incident."]
     if incident:
         lines = [f"**Incident {incident['number']}** since {incident['began']}: {', '.join(incident['features'])}."]
-    lines += [
-        "",
-        f"{len(windows)} windows compared, {violated} violated; {found['waiting']} requests wait for the next;",
-    ]
+    lines += ["", f"{len(windows)} windows compared, {violated} violated; {found['waiting']} requests wait;"]
     lines += [f"{len(found['refused'])} lines were no records."]
     if windows:
         lines += ["", f"The window that ended {windows[-1]['ended']}:", ""]

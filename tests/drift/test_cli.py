@@ -16,7 +16,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(json.dumps({"drift": LIMITS.model_dump()}), encoding="utf-8")  # JSON is YAML
     write(Path("reports/reference/served.jsonl"), requests(500, seed=1, reference=True))
-    write(Path("monitoring/a.log"), requests(250, seed=2, darker=25.0))
+    write(Path("monitoring/a.jsonl"), requests(250, seed=2, darker=25.0))
     return tmp_path
 
 

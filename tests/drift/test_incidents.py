@@ -21,7 +21,7 @@ def reference(tmp_path: Path) -> Path:
 def served(folder: Path, first: int, windows: float, **shift: object) -> None:
     """Some more windows of requests, the ``first``-th second on, in a file of their own."""
     rows = requests(int(windows * WINDOW), seed=100 + first, first=first * WINDOW, **shift)  # type: ignore[arg-type]
-    write(folder / "served" / f"{first:03d}.log", rows)
+    write(folder / "served" / f"{first:03d}.jsonl", rows)
 
 
 def told(folder: Path, reference: Path) -> tuple[int, int | None]:
@@ -75,7 +75,7 @@ def test_requests_wait_until_they_make_a_window_and_none_counts_twice(tmp_path, 
     served(tmp_path, 0, 1.5)
     found = check(tmp_path / "served", reference, tmp_path / "state.json", LIMITS)
     assert (len(found.compared), found.waiting) == (1, WINDOW // 2)
-    (tmp_path / "served" / "000.log").unlink()
+    (tmp_path / "served" / "000.jsonl").unlink()
     served(tmp_path, 0, 2)
     found = check(tmp_path / "served", reference, tmp_path / "state.json", LIMITS)
     assert (len(found.compared), found.waiting) == (1, 0)

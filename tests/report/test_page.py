@@ -151,8 +151,9 @@ def test_a_shallow_clone_needs_the_named_fetch_alone_and_says_what_its_cache_lac
     text = report(capsys, "--base", "main")
     assert "| `matching: accuracy` | 0.75 | 0.6 | −0.15 |" in text
     predictions, roc = (f"`reports/evaluation/matching/{name}`" for name in ("predictions.jsonl", "roc.csv"))
-    assert f"Not compared: {predictions} of main and of this branch is not in DVC's cache here." in text
-    assert f"Matching, ROC: not drawn, not in DVC's cache here: {roc} of main, {roc} of this branch." in text
+    lacking = "not in DVC's cache here"
+    assert f"Not compared, {predictions} cannot be had. main: {lacking}; this branch: {lacking}." in text
+    assert f"Matching, ROC: not drawn. {roc} of main: {lacking}; {roc} of this branch: {lacking}." in text
 
 
 def test_a_folder_that_is_no_repository_is_a_failure(tmp_path, monkeypatch, capsys):

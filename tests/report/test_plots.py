@@ -3,10 +3,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from vlp.report import plots
-from vlp.report.revisions import ReportError
 
 NAMES = ("main", "this branch")
 LOSS = {"Losses": {"x": "step", "y": {"loss.csv": ["a_loss", "b_loss"]}}}
@@ -22,7 +19,7 @@ def sides(tmp_path: Path, old: str | None, new: str | None) -> tuple[plots.Locat
         folders.append(folder)
 
     def locate(folder: Path) -> plots.Locate:
-        return lambda path: folder / path if (folder / path).exists() else None
+        return lambda path: folder / path if (folder / path).exists() else "no such file"
 
     return locate(folders[0]), locate(folders[1])
 
@@ -54,12 +51,13 @@ def test_the_same_file_is_not_drawn_twice(tmp_path):
 
 
 def test_a_file_that_cannot_be_had_is_named(tmp_path):
-    assert drawn(tmp_path, "step\n", None) == "Losses: not drawn, not in DVC's cache here: `loss.csv` of this branch."
+    assert drawn(tmp_path, "step\n", None) == "Losses: not drawn. `loss.csv` of this branch: no such file."
 
 
-def test_a_column_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(ReportError, match=r"plot 'Losses': loss\.csv has no column 'a_loss'"):
-        drawn(tmp_path, "step,b_loss\n0,1\n", "step,b_loss\n0,2\n")
+def test_a_column_that_one_side_lacks_has_no_point_there(tmp_path):
+    text = drawn(tmp_path, "step,b_loss\n0,1\n1,2\n", "step,a_loss,b_loss\n0,1,1\n1,3,2\n")
+    assert "<td>\n\n`a_loss`: no point\n\n</td>" in text
+    assert "line [1, 3]" in text
 
 
 def test_a_level_curve_still_has_a_height(tmp_path):

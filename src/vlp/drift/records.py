@@ -18,6 +18,8 @@ from vlp.runtime.served import Served, ServedError
 Place = tuple[str, str]
 """Time in UTC, ISO 8601 to the microsecond, and the request's name: where in the log a request stands."""
 MATCHING = "matching"
+FILES = ("data.*.log*", "*.jsonl")
+"""What ``bentoml.monitor`` calls its logs of data, those of other days too (its schemas lie beside), and plain files."""
 
 
 class DriftError(ValueError):
@@ -41,7 +43,7 @@ def place(row: Served) -> Place:
 
 
 def read(folder: Path, *, after: Place | None = None, before: datetime | None = None) -> Log:
-    """The requests in every ``*.log*`` and ``*.jsonl`` file below ``folder``, or in the file ``folder`` itself.
+    """The requests in every file of ``FILES`` below ``folder``, or in the file ``folder`` itself.
 
     A last line without its end is being written, and is left for the next time.
 
@@ -57,7 +59,7 @@ def read(folder: Path, *, after: Place | None = None, before: datetime | None = 
     if not folder.exists():
         raise DriftError(f"{folder}: no such file or folder of served records")
     oldest = datetime.fromisoformat(after[0]).timestamp() if after and after[0] else 0.0
-    files = [folder] if folder.is_file() else sorted({*folder.rglob("*.log*"), *folder.rglob("*.jsonl")})
+    files = [folder] if folder.is_file() else sorted({file for pattern in FILES for file in folder.rglob(pattern)})
     rows: list[Served] = []
     refused: list[str] = []
     for file in files:

@@ -96,10 +96,14 @@ class Cache:
         return found if found.is_file() else None
 
 
-def content_of(path: str, lock: Lock, cache: Cache, revision: Revision) -> Path | None:
-    """``path`` as ``revision`` has it: from git where git holds it, else from the cache; None where neither does."""
+def content_of(path: str, lock: Lock, cache: Cache, revision: Revision) -> Path | str:
+    """``path`` as ``revision`` has it, from git or from the cache; else the reason why it cannot be had."""
     committed = revision.folder / path
-    return committed if committed.is_file() else cache.find(path, lock.outs)
+    if committed.is_file():
+        return committed
+    if _inside(path, lock.outs) is None:
+        return "no such file"
+    return cache.find(path, lock.outs) or "not in DVC's cache here"
 
 
 def _inside(path: str, outs: Mapping[str, Entry]) -> str | None:

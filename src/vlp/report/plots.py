@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from vlp.report.markdown import code, details, plain, table
-from vlp.report.revisions import ReportError
 
 POINTS = 31
 MOST_CHARACTERS = 24_000
 """Of all charts together: a comment on GitHub holds 65,536."""
-Locate = Callable[[str], Path | None]
+Locate = Callable[[str], Path | str]
+"""A file of one side, or the reason why it cannot be had."""
 Points = tuple[np.ndarray, np.ndarray]
 """x, rising, and y: float [N] each."""
 
@@ -72,7 +72,7 @@ def render(curves: Sequence[Curve], names: tuple[str, str], sides: tuple[Locate,
     Args:
         curves: what dvc.yaml declares.
         names: what to call the two sides.
-        sides: each side's file of a path, None where it is not in the cache.
+        sides: how each side's file of a path is found.
     """
     said: list[str] = []
     same: list[str] = []
@@ -80,9 +80,14 @@ def render(curves: Sequence[Curve], names: tuple[str, str], sides: tuple[Locate,
     for plot in dict.fromkeys(curve.plot for curve in curves):
         mine = [curve for curve in curves if curve.plot == plot]
         files = dict.fromkeys(curve.file for curve in mine)
-        missing = [f"{code(file)} of {plain(name)}" for file in files for name, side in _lacking(file, names, sides)]
+        missing = [
+            f"{code(file)} of {plain(name)}: {why}"
+            for file in files
+            for name, side in zip(names, sides, strict=True)
+            if isinstance(why := side(file), str)
+        ]
         if missing:
-            said.append(f"{plain(plot)}: not drawn, not in DVC's cache here: {', '.join(missing)}.")
+            said.append(f"{plain(plot)}: not drawn. {'; '.join(missing)}.")
         elif all(_bytes(sides[0], file) == _bytes(sides[1], file) for file in files):
             same.append(plain(plot))
         elif len(drawn := "\n\n".join(_pair(curve, names, sides) for curve in mine)) > room:
@@ -95,14 +100,14 @@ def render(curves: Sequence[Curve], names: tuple[str, str], sides: tuple[Locate,
     return "\n\n".join(said)
 
 
-def _lacking(file: str, names: tuple[str, str], sides: tuple[Locate, Locate]) -> list[tuple[str, Locate]]:
-    return [(name, side) for name, side in zip(names, sides, strict=True) if side(file) is None]
-
-
 def _bytes(side: Locate, file: str) -> bytes:
+    return _path(side, file).read_bytes()
+
+
+def _path(side: Locate, file: str) -> Path:
     found = side(file)
-    assert found is not None
-    return found.read_bytes()
+    assert isinstance(found, Path), found
+    return found
 
 
 def _pair(curve: Curve, names: tuple[str, str], sides: tuple[Locate, Locate]) -> str:
@@ -120,19 +125,14 @@ def _pair(curve: Curve, names: tuple[str, str], sides: tuple[Locate, Locate]) ->
 
 
 def _rows(side: Locate, curve: Curve) -> list[dict[str, str]]:
-    path = side(curve.file)
-    assert path is not None
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    for column in (curve.x, curve.y):
-        if rows and column not in rows[0]:
-            raise ReportError(f"dvc.yaml: plot {curve.plot!r}: {curve.file} has no column {column!r}")
-    return rows
+    """The rows that have both columns; none where the file lacks one, as before a column is new."""
+    with _path(side, curve.file).open(encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if row.get(curve.x) and row.get(curve.y)]
 
 
 def _points(rows: Sequence[dict[str, str]], curve: Curve) -> Points:
-    """The rows that have both numbers, by rising x."""
-    pairs = [(float(row[curve.x]), float(row[curve.y])) for row in rows if row[curve.x] and row[curve.y]]
+    """The finite numbers of both columns, by rising x."""
+    pairs = [(float(row[curve.x]), float(row[curve.y])) for row in rows]
     finite = sorted(pair for pair in pairs if all(map(math.isfinite, pair)))
     return np.array([x for x, _ in finite]), np.array([y for _, y in finite])
 

@@ -93,22 +93,25 @@ def metrics(pair: Pair) -> tuple[str, str]:
     return _summary([each for _, each in judged]), "\n\n".join(blocks)
 
 
+_PLACES = {True: " beyond the interval", False: " inside the interval", None: ", without an interval"}
+
+
 def _summary(moved: list[Metric]) -> str:
     if not moved:
         return "**No metric differs.**"
     counts = []
     for judgement in ("worse", "better"):
         mine = [each for each in moved if each.judgement == judgement]
-        for beyond, where in (
-            (True, " beyond the interval"),
-            (False, " inside the interval"),
-            (None, ", without an interval"),
-        ):
+        for beyond, where in _PLACES.items():
             if some := [each for each in mine if each.is_beyond is beyond]:
                 text = f"{several(len(some), 'metric')} {judgement}{where}"
                 named = beyond is True and len(some) <= 5
                 counts.append(f"**{text}** ({', '.join(code(each.name) for each in some)})" if named else text)
-    if neutral := [each for each in moved if not each.judgement]:
+    if lost := [each for each in moved if each.is_lost]:
+        counts.insert(0, f"**{several(len(lost), 'figure')} lost** ({', '.join(code(each.name) for each in lost[:5])})")
+    if added := [each for each in moved if each.old is ABSENT]:
+        counts.append(f"{several(len(added), 'figure')} new")
+    if neutral := [each for each in moved if not (each.judgement or each.is_lost or each.old is ABSENT)]:
         counts.append(f"{several(len(neutral), 'figure')} without a better or worse changed")
     return "; ".join(counts) + "."
 
@@ -125,8 +128,10 @@ def _metric_name(path: str, name: str) -> str:
 
 
 def _verdict(metric: Metric) -> str:
-    if metric.old is ABSENT or metric.new is ABSENT:
-        return "new" if metric.old is ABSENT else "**gone**"
+    if metric.old is ABSENT:
+        return "new"
+    if metric.is_lost or metric.new is ABSENT:
+        return "**gone**" if metric.new is ABSENT else "**no number any more**"
     if not metric.judgement:
         return NOTHING
     text = f"{'▲' if metric.judgement == 'better' else '▼'} {metric.judgement}"
@@ -145,14 +150,13 @@ def data(pair: Pair) -> str:
             continue
         kind = "raw data" if path in pair.old.lock.inputs | pair.new.lock.inputs else "output"
         rows.append([code(path), kind, _entry(before), _entry(after)])
-    if not rows:
-        return "No data, model or report that DVC tracks differs."
     ran = [name for name, entry in pair.new.lock.stages.items() if entry != pair.old.lock.stages.get(name)]
     gone = [name for name in pair.old.lock.stages if name not in pair.new.lock.stages]
     lines = [f"Stages that ran again or are new: {', '.join(map(code, ran)) or 'none'}."]
     if gone:
         lines.append(f"Stages that are gone: {', '.join(map(code, gone))}.")
-    return " ".join(lines) + "\n\n" + table(["path", "kind", *pair.labels], rows)
+    outs = table(["path", "kind", *pair.labels], rows) if rows else "No data, model or report that DVC tracks differs."
+    return " ".join(lines) + "\n\n" + outs
 
 
 def validation(pair: Pair) -> str:
@@ -187,12 +191,13 @@ def _task(pair: Pair, path: str) -> str:
         return "Every prediction is the same."
     file = f"{path}/{predictions.FILE}"
     found = [content_of(file, side.lock, pair.cache, side.revision) for side in (pair.old, pair.new)]
-    if found[0] is None or found[1] is None:
-        lacking = [name for name, some in zip(pair.labels, found, strict=True) if some is None]
-        return f"Not compared: {code(file)} of {' and of '.join(lacking)} is not in DVC's cache here."
+    before, after = found
+    if isinstance(before, str) or isinstance(after, str):
+        lacking = [f"{name}: {why}" for name, why in zip(pair.labels, found, strict=True) if isinstance(why, str)]
+        return f"Not compared, {code(file)} cannot be had. {'; '.join(lacking)}."
     prepared = [side.lock.outs.get(PREPARED) for side in (pair.old, pair.new)]
     texts = statements.Statements(list(_test_shards(pair).values()))
-    said = predictions.render(predictions.compare(found[0], found[1]), pair.labels, texts.of)
+    said = predictions.render(predictions.compare(before, after), pair.labels, texts.of)
     if prepared[0] == prepared[1]:
         return said
     return "The prepared data differ, so that a row may be about another statement than before.\n\n" + said
@@ -214,7 +219,7 @@ def curves(pair: Pair) -> str:
     return "\n\n".join(blocks) or "dvc.yaml declares no plot."
 
 
-def _locate(pair: Pair, side: Side, path: str) -> Path | None:
+def _locate(pair: Pair, side: Side, path: str) -> Path | str:
     return content_of(path, side.lock, pair.cache, side.revision)
 
 

@@ -22,7 +22,7 @@ _LOWER = re.compile(
     r"^warnings$|_seconds$|_ms(_|$)|^bytes$|^peak_|_memory_|perplexity|error_rate"
 )
 _HIGHER = re.compile(
-    r"accuracy|precision|recall|f1$|roc_auc|_r\d+$|cider|bleu|miou|overlap$|faithful_share|matching_score|"
+    r"accuracy|precision|recall|f1$|roc_auc|_r\d+$|cider|bleu|miou|overlap$|looked_there|faithful_share|matching_score|"
     r"per_second$|^speedup|^rouge"
 )
 
@@ -102,6 +102,11 @@ class Metric(Change):
         if way is None or not by:
             return ""
         return "better" if (by > 0) == (way == "higher") else "worse"
+
+    @property
+    def is_lost(self) -> bool:
+        """A number before, and none now: gone, or not defined any more."""
+        return _is_number(self.old) and not _is_number(self.new)
 
     @property
     def is_beyond(self) -> bool | None:
