@@ -19,7 +19,7 @@ Place = tuple[str, str]
 """Time in UTC, ISO 8601 to the microsecond, and the request's name: where in the log a request stands."""
 MATCHING = "matching"
 FILES = ("data.*.log*", "*.jsonl")
-"""What ``bentoml.monitor`` calls its logs of data, those of other days too (its schemas lie beside), and plain files."""
+"""What ``bentoml.monitor`` calls its logs of data, those of other days too (schemas lie beside), and plain files."""
 
 
 class DriftError(ValueError):
