@@ -18,7 +18,8 @@ class GatedMetric(Section):
 
     task: str
     metric: str = Field(description="its key in metrics/<task>.json")
-    outcome: str = Field(description="how a row of predictions.jsonl counts: `pair`, `accuracy`, or a 0-1 field of it")
+    outcome: str = Field(description="how a row of predictions.jsonl counts: `pair`, or a field of it from 0 to 1")
+    key: tuple[str, ...] = Field(min_length=1, description="the fields that name a row, the record's id first")
     floor: float = Field(description="the challenger's value must reach it, whatever the champion's is")
     margin: float = Field(
         description="share of the champion's value that the lower bound of the difference must exceed; below 0 "
