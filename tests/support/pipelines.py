@@ -1,7 +1,8 @@
 """A real DVC repository in which every stage takes milliseconds: the mechanics of the flows without a training.
 
 Its stages write what the project's own leave behind (metrics, predictions, a bundle), from a table of numbers in
-``data/incoming`` and one parameter, ``train.skill``: the share of pairs that the "model" gets right.
+``data/incoming`` and one parameter, ``train.skill``: the share of pairs that the "model" gets right. What it
+exports is served by ``support.answering``, well or badly as ``serve.manner`` says.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
+ANSWERING = Path(__file__).with_name("answering.py")
 
 STEPS = '''\
 import hashlib, json, os, sys, time
@@ -31,6 +33,11 @@ def parameter(name):
     for line in Path("params.yaml").read_text().splitlines():
         if line.strip().startswith(name + ":"):
             return float(line.split(":")[1])
+
+def word(name):
+    for line in Path("params.yaml").read_text().splitlines():
+        if line.strip().startswith(name + ":"):
+            return line.split(":")[1].strip()
 
 def rows(path):
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
@@ -78,6 +85,7 @@ def export():
     write("models/bundle/params.json", "{}")
     write("models/bundle/tokenizer/tokenizer.json", "{}")
     write("models/bundle/lineage.json", "{}")
+    write("models/bundle/manner", word("manner"))
     write("models/bundle/predictions.jsonl", Path("reports/evaluation/matching/predictions.jsonl").read_text())
     table = {}
     for path in sorted(Path("models/bundle").rglob("*")):
@@ -86,6 +94,14 @@ def export():
             digest = hashlib.sha256(content).hexdigest()
             table[path.relative_to("models/bundle").as_posix()] = {"bytes": len(content), "sha256": digest}
     write("models/bundle/bundle.json", json.dumps({"format": 1, "tasks": {}, "files": table}))
+
+def samples():
+    test = sorted({row["record"] for row in rows("reports/evaluation/matching/predictions.jsonl")})[:5]
+    lines = []
+    for record in test:
+        write(f"reports/samples/{record}.bin", record)
+        lines.append({"record": record, "image": f"{record}.bin", "texts": ["0", "1"], "captions": [0, 1]})
+    write("reports/samples/samples.jsonl", "".join(json.dumps(line) + "\\n" for line in lines))
 
 globals()[sys.argv[1]](*sys.argv[2:])
 '''
@@ -116,12 +132,17 @@ stages:
     metrics: [{metrics/matching.json: {cache: false}}]
   export:
     cmd: python -I -S steps.py export
+    params: [serve]
     deps: [data/left, data/right, reports/evaluation/matching]
     outs: [models/bundle]
+  samples:
+    cmd: python -I -S steps.py samples
+    deps: [reports/evaluation/matching]
+    outs: [reports/samples]
 artifacts:
   vlp: {path: models/bundle, type: model}
 """
-NAMES = {"validate", "train", "side@left", "side@right", "evaluate", "export"}
+NAMES = {"validate", "train", "side@left", "side@right", "evaluate", "export", "samples"}
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -150,6 +171,11 @@ def change(folder: Path, name: str, **values: Any) -> None:
     yaml.dump(found, folder / name)
 
 
+def quick(folder: Path) -> Any:
+    """The settings as they are."""
+    return YAML(typ="safe").load(folder / "flows" / "config.yaml")
+
+
 def commit(folder: Path, message: str = "change") -> str:
     """Commit everything; the commit."""
     git(folder, "add", "--all")
@@ -165,12 +191,14 @@ def make(folder: Path, skill: float = 0.7, records: int = 400) -> Path:
     subprocess.run(["dvc", "init", "--quiet"], cwd=folder, check=True, env=os.environ)
     (folder / "steps.py").write_text(STEPS, encoding="utf-8")
     (folder / "dvc.yaml").write_text(STAGES, encoding="utf-8")
-    text = f"train:\n  skill: {skill}\nside:\n  pause: 0.0\n"
+    text = f"train:\n  skill: {skill}\nside:\n  pause: 0.0\nserve:\n  manner: well\n"
     (folder / "params.yaml").write_text(text, encoding="utf-8")
     (folder / ".gitignore").write_text("/runs/\n/models/\n/reports/\n/data/*\n!/data/incoming/\n", encoding="utf-8")
     (folder / ".dvcignore").write_text("runs\n", encoding="utf-8")
     (folder / "data" / "incoming" / "first.jsonl").write_text(rows(range(records)), encoding="utf-8")
     (folder / "flows" / "config.yaml").write_bytes((PROJECT / "flows" / "config.yaml").read_bytes())
     change(folder, "flows/config.yaml", retry_delay_s=0, gate__min_slice_rows=50, gate__max_gain=0.5)
+    serve = ["python", str(ANSWERING), "{bundle}", "{port}"]
+    change(folder, "flows/config.yaml", serving={**quick(folder)["serving"], "serve": serve, "port": 0, "watch_s": 0.5})
     commit(folder, "begin")
     return folder
