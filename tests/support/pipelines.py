@@ -46,7 +46,7 @@ def share(text):
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
 
 def validate():
-    found = [row for path in sorted(Path("data/incoming").glob("*.jsonl")) for row in rows(path)]
+    found = [row for path in sorted(Path("data/incoming").rglob("*.jsonl")) for row in rows(path)]
     bad = [row["id"] for row in found if row.get("bad")]
     write("reports/validation.html", f"<p>{len(bad)} of {len(found)} are bad</p>")
     counts = {"records": len(found), "rejected": len(bad), "rejects_by_reason": {"bad": len(bad)}}
@@ -58,6 +58,7 @@ def validate():
     write("data/validated", "".join(json.dumps(row) + "\\n" for row in found))
 
 def train():
+    print("environment:", sorted(os.environ.items()))
     write("data/trained", json.dumps({"skill": parameter("skill"), "ids": len(rows("data/validated"))}))
 
 def side(name):
@@ -193,12 +194,14 @@ def make(folder: Path, skill: float = 0.7, records: int = 400) -> Path:
     (folder / "dvc.yaml").write_text(STAGES, encoding="utf-8")
     text = f"train:\n  skill: {skill}\nside:\n  pause: 0.0\nserve:\n  manner: well\n"
     (folder / "params.yaml").write_text(text, encoding="utf-8")
-    (folder / ".gitignore").write_text("/runs/\n/models/\n/reports/\n/data/*\n!/data/incoming/\n", encoding="utf-8")
+    ignored = "/runs/\n/models/\n/reports/\n/data/?*\n!/data/incoming/\n/data/incoming/?*\n!/data/incoming/*.dvc\n"
+    (folder / ".gitignore").write_text(ignored, encoding="utf-8")
     (folder / ".dvcignore").write_text("runs\n", encoding="utf-8")
     (folder / "data" / "incoming" / "first.jsonl").write_text(rows(range(records)), encoding="utf-8")
     (folder / "flows" / "config.yaml").write_bytes((PROJECT / "flows" / "config.yaml").read_bytes())
     change(folder, "flows/config.yaml", retry_delay_s=0, gate__min_slice_rows=50, gate__max_gain=0.5)
     serve = ["python", str(ANSWERING), "{bundle}", "{port}"]
     change(folder, "flows/config.yaml", serving={**quick(folder)["serving"], "serve": serve, "port": 0, "watch_s": 0.5})
+    subprocess.run(["dvc", "add", "--quiet", "data/incoming/first.jsonl"], cwd=folder, check=True)
     commit(folder, "begin")
     return folder
