@@ -1,7 +1,7 @@
 """The flow ``arrivals``: looks into the watched folder, and says so when data has arrived and lies still.
 
-Its event starts the flow ``retrain`` (the trigger is in prefect.yaml). Scheduled every few minutes; a look costs as much
-as listing the folder.
+Its event starts the flow ``retrain`` (the trigger is in prefect.yaml). Scheduled every few minutes; a look costs as
+much as listing the folder.
 """
 
 from __future__ import annotations

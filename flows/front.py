@@ -138,7 +138,9 @@ def application(folder: Path) -> Starlette:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m flows.front", description="Pass requests on to the version in use.")
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.front", description="Pass requests on to the version in use."
+    )
     parser.add_argument("folder", type=Path, help=f"holds {TARGET}")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=3000)

@@ -30,7 +30,8 @@ Key = tuple[Any, ...]
 @dataclass(frozen=True, slots=True)
 class Side:
     """One of the two: ``metrics`` is metrics/<task>.json, ``predictions`` its predictions.jsonl, each by task;
-    ``figures`` is every number below metrics/, by dotted name."""
+    ``figures`` is every number below metrics/, by dotted name.
+    """
 
     name: str
     metrics: Mapping[str, Mapping[str, Any]]
@@ -79,10 +80,16 @@ class Verdict:
     def text(self) -> str:
         """The verdict in Markdown."""
         against = f"the champion {self.champion}" if self.champion else "no champion"
-        head = f"**{self.challenger} {'accepted' if self.accepted else 'refused'}** against {against} (mode {self.mode})"
+        head = (
+            f"**{self.challenger} {'accepted' if self.accepted else 'refused'}** against {against} (mode {self.mode})"
+        )
         lines = [head, "", *(f"* {reason}" for reason in self.reasons), *(f"* note: {note}" for note in self.notes)]
         if self.comparisons:
-            lines += ["", "| metric | rows | challenger | champion | difference | interval |", "|---|---|---|---|---|---|"]
+            lines += [
+                "",
+                "| metric | rows | challenger | champion | difference | interval |",
+                "|---|---|---|---|---|---|",
+            ]
         lines += [
             f"| {one.name} | {one.rows} | {one.challenger:.4f} | {one.champion:.4f} | {one.gain:+.4f} "
             f"| {one.low:+.4f} to {one.high:+.4f} |"
@@ -218,7 +225,8 @@ def _relative(wanted: GatedMetric, mine: dict[Key, _Outcome], theirs: dict[Key, 
         )
     if whole.gain > gate.max_gain:
         found.reasons.append(
-            f"{name}: a jump of {whole.gain:+.4f} is more than {gate.max_gain:.4f}: look for a leak, then raise gate.max_gain"
+            f"{name}: a jump of {whole.gain:+.4f} is more than {gate.max_gain:.4f}: look for a leak, then raise "
+            "gate.max_gain"
         )
     for slice_name in sorted({mine[key].slice for key in common}) if gate.slice else ():
         keys = [key for key in common if mine[key].slice == slice_name]

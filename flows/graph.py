@@ -38,7 +38,7 @@ class Graph:
             if not named:
                 raise ValueError(f"no stage {target!r} in dvc.yaml; there is {', '.join(self.needs)}")
             wanted |= named
-        for stage in reversed(self.needs):
+        for stage in reversed(list(self.needs)):
             if stage in wanted:
                 wanted.update(self.needs[stage])
         return Graph({stage: needs for stage, needs in self.needs.items() if stage in wanted})

@@ -72,7 +72,7 @@ def _wait(group: int, deadline: float) -> None:
 def alive(group: int) -> bool:
     """Whether a process of ``group`` still runs; one that is dead and not yet waited for does not."""
     try:
-        names = os.listdir("/proc")
+        names = os.listdir("/proc")  # noqa: PTH208 - pathlib takes longer to import than this file to run
     except OSError:  # no Linux: the unwaited dead count as alive until they are waited for
         return _answers(group)
     for name in filter(str.isdigit, names):

@@ -1,7 +1,7 @@
 """Tells a webhook or a Prefect notification block what happened; off until either is given.
 
-FLOWS_WEBHOOK_URL gets a POST of ``{"event", "subject", "text"}``. A notification that cannot be delivered is an error in
-the log, and never the end of the flow that it is about.
+FLOWS_WEBHOOK_URL gets a POST of ``{"event", "subject", "text"}``. A notification that cannot be delivered is an error
+in the log, and never the end of the flow that it is about.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _block(name: str) -> Any:
     return Block.load(name)
 
 
-def on_failure(flow: object, flow_run: FlowRun, state: State[Any]) -> None:
+def on_failure(_: object, flow_run: FlowRun, state: State[Any]) -> None:
     """Prefect's hook for a flow that failed or crashed."""
     root = Path(str(flow_run.parameters.get("project", "."))).resolve()
     tell(settings.load(root).notifications, "failed", f"{flow_run.name} {state.name}", state.message or "")

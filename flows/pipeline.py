@@ -1,4 +1,4 @@
-"""The flow ``pipeline``: the stages of a revision, in a worktree of their own; results leave it as a commit and as data.
+"""The flow ``pipeline``: a revision's stages, in a worktree of their own; results leave it as a commit and as data.
 
     python -m flows.pipeline [--preset NAME] [--set KEY=VALUE] [STAGE …]
 
@@ -15,17 +15,14 @@ from pathlib import Path
 from prefect import flow
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import artifacts, commands, notifications, settings, stages
+from flows import artifacts, commands, notifications, settings, stages, standing
 from flows.registry import Registry
 from flows.settings import Settings
 from flows.stages import StageError, Status
 from flows.worktree import Worktree, git, worktree
 from vlp import overlays
 
-SIDE_BY_SIDE = 4
-"""Stages that may run at once, where the graph allows."""
 BRANCHES = "runs/"
 """Prefix of the branches that results are left on."""
 
@@ -41,7 +38,7 @@ class Outcome:
 
 @flow(
     name="pipeline",
-    task_runner=ThreadPoolTaskRunner(max_workers=SIDE_BY_SIDE),
+    task_runner=stages.RUNNER,
     on_failure=[notifications.on_failure],
     on_crashed=[notifications.on_failure],
 )
@@ -108,7 +105,9 @@ def run_name() -> str:
 
 def drop_old_branches(project: Path, keep: int) -> None:
     """Delete all but the newest ``keep`` branches of results; what is registered stays, by its tag."""
-    branches = git(project, "for-each-ref", "--sort=-creatordate", "--format=%(refname:strip=2)", f"refs/heads/{BRANCHES}")
+    branches = git(
+        project, "for-each-ref", "--sort=-creatordate", "--format=%(refname:strip=2)", f"refs/heads/{BRANCHES}"
+    )
     if old := branches.splitlines()[keep:]:
         git(project, "branch", "--delete", "--force", *old)
 
@@ -122,12 +121,13 @@ def main() -> None:
     parser.add_argument("targets", nargs="*", metavar="STAGE")
     arguments = parser.parse_args()
     try:
-        pipeline(
-            revision=arguments.revision,
-            preset=arguments.preset,
-            overrides=arguments.overrides,
-            targets=arguments.targets,
-        )
+        with standing.server(Path.cwd()):
+            pipeline(
+                revision=arguments.revision,
+                preset=arguments.preset,
+                overrides=arguments.overrides,
+                targets=arguments.targets,
+            )
     except (StageError, commands.CommandError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,9 +47,14 @@ class Process:
             return False
 
     def stop(self, grace_s: float = 10.0) -> None:
-        """End it and all that it started."""
-        if self.alive():
-            guard.end(self.pid, grace_s)
+        """End it and all that it started, in whatever process group."""
+        if not self.alive():
+            return
+        family = psutil.Process(self.pid).children(recursive=True)
+        guard.end(self.pid, grace_s)
+        for child in family:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
 
     def write(self, path: Path) -> None:
         """Remember it in ``path``."""

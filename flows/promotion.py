@@ -10,20 +10,23 @@ the next promotion, rollback or start: the registry's ``prod`` is the truth, and
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
+from prefect.logging import get_logger, get_run_logger
 from prefect.transactions import Transaction, transaction
 
-from flows import artifacts, commands, notifications, processes, settings, smoke
+from flows import artifacts, commands, notifications, processes, settings, smoke, standing
 from flows.registry import Registry, Version
-from flows.serving import Site
+from flows.serving import BUNDLE, Site
 from flows.settings import Settings
-from flows.worktree import git
+from flows.worktree import git, worktree
 
 WATCH_EVERY_S = 2.0
 
@@ -136,14 +139,31 @@ def _unpack(site: Site, version: Version) -> Path:
 
 @task(name="package", cache_policy=NO_CACHE)
 def _package(site: Site, version: Version) -> None:
-    """Build the bento, the version and the commit in its labels."""
+    """Build the bento from the version's own code and its sealed bundle, the lineage in its labels."""
     if not site.settings.package:
         get_run_logger().info("no bento is built: serving.package is empty")
         return
-    bundle = site.folder / "versions" / version.name / "bundle"
-    filled = [part.format(bundle=bundle, version=version.name, commit=version.commit) for part in site.settings.package]
-    environment = commands.python_environment(site.project)
-    commands.run(filled, site.project, get_run_logger().info, environment=environment)
+    sealed = site.folder / "versions" / version.name / "bundle"
+    with worktree(site.project, version.commit) as tree:
+        shutil.rmtree(tree.folder / BUNDLE)
+        shutil.copytree(sealed, tree.folder / BUNDLE)
+        _fill_and_run(site.settings.package, site, version, tree.folder)
+    _remember("packaged", (site, version))
+
+
+@_package.on_rollback
+def _discard(steps: Transaction) -> None:
+    if packaged := steps.get("packaged", None):
+        site, version = packaged
+        if site.settings.discard:
+            _fill_and_run(site.settings.discard, site, version, site.project)
+
+
+def _fill_and_run(command: Sequence[str], site: Site, version: Version, folder: Path) -> None:
+    lineage = json.loads((site.folder / "versions" / version.name / "bundle" / "lineage.json").read_text("utf-8"))
+    known = {"version": version.name, "commit": version.commit, "dvc_lock": lineage["dvc_lock"]}
+    filled = [part.format_map(known) for part in command]
+    commands.run(filled, folder, get_logger("flows").info, environment=commands.python_environment(folder))
 
 
 def _deploy(site: Site, version: Version, *, watch: bool = True) -> None:
@@ -212,7 +232,9 @@ def _watch(site: Site, version: Version) -> None:
         if now_failed - failed > site.settings.max_error_share * (now - answered):
             raise WatchError(f"{version.name} failed {now_failed - failed} of {now - answered} requests")
         if time.monotonic() > deadline:
-            get_run_logger().info("%s answered %d requests, %d failed", version.name, now - answered, now_failed - failed)
+            get_run_logger().info(
+                "%s answered %d requests, %d failed", version.name, now - answered, now_failed - failed
+            )
             return
         time.sleep(WATCH_EVERY_S)
 
@@ -242,7 +264,9 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m flows.promotion", description=promotion.__doc__)
     parser.add_argument("commit", nargs="?", default="HEAD")
-    promotion(commit=parser.parse_args().commit)
+    arguments = parser.parse_args()
+    with standing.server(Path.cwd()):
+        promotion(commit=arguments.commit)
 
 
 if __name__ == "__main__":

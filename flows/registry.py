@@ -37,9 +37,7 @@ class Registry:
     def versions(self) -> list[Version]:
         """All that are registered, the oldest first."""
         found = [
-            Version(parsed["version"], commit)
-            for parsed, commit in self._tags()
-            if parsed["action"] == Action.REGISTER
+            Version(parsed["version"], commit) for parsed, commit in self._tags() if parsed["action"] == Action.REGISTER
         ]
         return sorted(found, key=lambda version: _numbers(version.name))
 

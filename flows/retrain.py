@@ -18,11 +18,10 @@ import dvc.api
 from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.states import Completed
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import artifacts, commands, gate, incoming, metrics, notifications, settings
+from flows import artifacts, commands, gate, incoming, metrics, notifications, settings, stages, standing
 from flows.gate import Side, Verdict
-from flows.pipeline import SIDE_BY_SIDE, produce
+from flows.pipeline import produce
 from flows.promotion import promote
 from flows.registry import Registry
 from flows.settings import Settings
@@ -44,7 +43,7 @@ class Retrained:
 
 @flow(
     name="retrain",
-    task_runner=ThreadPoolTaskRunner(max_workers=SIDE_BY_SIDE),
+    task_runner=stages.RUNNER,
     on_failure=[notifications.on_failure],
     on_crashed=[notifications.on_failure],
 )
@@ -128,7 +127,9 @@ def side(name: str, tasks: list[str], figures: metrics.Figures, read: Any) -> Si
     return Side(
         name=name,
         metrics={task: json.loads(read(f"metrics/{task}.json")) for task in tasks},
-        predictions={task: [json.loads(line) for line in read(PREDICTIONS.format(task=task)).splitlines()] for task in tasks},
+        predictions={
+            task: [json.loads(line) for line in read(PREDICTIONS.format(task=task)).splitlines()] for task in tasks
+        },
         figures=figures,
     )
 
@@ -137,8 +138,10 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m flows.retrain", description=retrain.__doc__)
     parser.add_argument("--force", action="store_true", help="also without new data")
+    arguments = parser.parse_args()
     try:
-        retrain(force=parser.parse_args().force)
+        with standing.server(Path.cwd()):
+            retrain(force=arguments.force)
     except (StageError, commands.CommandError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
 

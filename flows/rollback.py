@@ -1,6 +1,6 @@
 """The flow ``rollback``: back to the version that was in production before, or to a named one.
 
-    python -m flows.rollback [VERSION]
+python -m flows.rollback [VERSION]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows import artifacts, notifications, promotion, settings
+from flows import artifacts, notifications, promotion, settings, standing
 from flows.registry import Registry, Version
 
 
@@ -56,8 +56,10 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m flows.rollback", description=rollback.__doc__)
     parser.add_argument("version", nargs="?")
+    arguments = parser.parse_args()
     try:
-        rollback(version=parser.parse_args().version)
+        with standing.server(Path.cwd()):
+            rollback(version=arguments.version)
     except RollbackError as error:
         raise SystemExit(f"error: {error}") from None
 

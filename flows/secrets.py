@@ -22,9 +22,7 @@ def is_secret(name: str) -> bool:
 
 def without(environment: Mapping[str, str]) -> dict[str, str]:
     """``environment`` as a stage may see it: no secret but those of data remotes."""
-    return {
-        name: value for name, value in environment.items() if not is_secret(name) or name.startswith(_OF_REMOTES)
-    }
+    return {name: value for name, value in environment.items() if not is_secret(name) or name.startswith(_OF_REMOTES)}
 
 
 def hide(text: str) -> str:

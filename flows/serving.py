@@ -133,7 +133,9 @@ class Site:
         command = [sys.executable, "-m", "flows.front", str(self.folder), "--host", host, "--port", str(port)]
         url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
         log = self.folder / "logs" / "front.log"
-        front = processes.start(command, Path(__file__).resolve().parent.parent, log, url, processes.server_environment())
+        front = processes.start(
+            command, Path(__file__).resolve().parent.parent, log, url, processes.server_environment()
+        )
         front.write(record)
         processes.wait_until_ready(front, STATUS, self.settings.ready_s)
         return front

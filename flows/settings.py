@@ -1,4 +1,4 @@
-"""``flows/config.yaml`` as typed, frozen sections. No secret stands in it: those come from the environment or a block."""
+"""``flows/config.yaml`` as typed, frozen sections. It holds no secret: the environment or a Prefect block does."""
 
 from __future__ import annotations
 
@@ -57,12 +57,18 @@ class Serving(Section):
     """How a version is served and watched."""
 
     serve: tuple[str, ...] = Field(description="command; {bundle} and {port} are filled in")
-    package: tuple[str, ...] = Field(description="command that builds the bento; {bundle}, {version}, {commit}; []: none")
+    package: tuple[str, ...] = Field(
+        description="command that builds the bento, in a checkout of the version; {version}, {commit} and {dvc_lock} "
+        "are filled in; []: none"
+    )
+    discard: tuple[str, ...] = Field(description="command that takes the bento back, filled in alike; []: none")
     host: str
     port: int = Field(ge=0, lt=65536, description="of the front, which clients know")
     ready_s: float = Field(gt=0)
     smoke_records: int = Field(gt=0)
-    smoke_min_share: float = Field(ge=0, le=1, description="of the smoke records on which the service agrees with the evaluation")
+    smoke_min_share: float = Field(
+        ge=0, le=1, description="of the smoke records on which the service agrees with the evaluation"
+    )
     smoke_tolerance: float = Field(gt=0, description="between a served and an evaluated score")
     watch_s: float = Field(ge=0)
     max_error_share: float = Field(ge=0, lt=1, description="of answers while watched, 5xx being errors")

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from prefect import task
@@ -15,12 +16,21 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.states import Completed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
 
 from flows import commands, graph
 from flows.commands import CommandError
 from flows.settings import Settings
 from flows.worktree import environment
+
+
+RUNNER: TaskRunner[PrefectFuture[Any]] = ThreadPoolTaskRunner(max_workers=4)
+"""Of the flows that run stages: so many at once, where the graph allows."""
+
+
+REASON_LINES = 12
+"""Of what a stage said last, in the error that it failed."""
 
 
 class Status(StrEnum):
@@ -55,7 +65,7 @@ def run(folder: Path, settings: Settings, targets: tuple[str, ...] = ()) -> dict
     part = whole.behind(targets)
     outdated = whole.outdated(changed)
     reproduce = _reproduce.with_options(retries=settings.retries, retry_delay_seconds=settings.retry_delay_s)
-    futures: dict[str, PrefectFuture[Status]] = {}
+    futures: dict[str, PrefectFuture[Any]] = {}
     with commands.none_left():
         for stage, needs in part.needs.items():
             futures[stage] = _submit(
@@ -65,32 +75,39 @@ def run(folder: Path, settings: Settings, targets: tuple[str, ...] = ()) -> dict
     if failed := [stage for stage, state in states.items() if state.is_failed() or state.is_crashed()]:
         waiting = [stage for stage, state in states.items() if not state.is_completed() and stage not in failed]
         unmet = f"; not run: {', '.join(waiting)}" if waiting else ""
-        reasons = "\n".join(f"{stage}: {states[stage].message}" for stage in failed)
+        reasons = "\n".join(f"{stage}: {_reason(states[stage])}" for stage in failed)
         raise StageError(f"{', '.join(failed)} failed{unmet}\n{reasons}")
     return {stage: Status(state.name) for stage, state in states.items() if state.name}
 
 
-def _submit(
-    work: Task[[str, Path], State[Status]], stage: str, folder: Path, needs: list[PrefectFuture[Status]]
-) -> PrefectFuture[Status]:
+def _submit(work: Task[[str, Path], Any], stage: str, folder: Path, needs: list[PrefectFuture[Any]]) -> Any:
     named = work.with_options(name=stage, task_run_name=stage)
     return named.submit(stage, folder, wait_for=needs)
 
 
-def _ended(future: PrefectFuture[Status]) -> State[Status]:
+def _ended(future: PrefectFuture[Any]) -> State[Any]:
     future.wait()
     return future.state
 
 
-def _worth_a_retry(work: object, run: TaskRun, state: State[Status]) -> bool:
+def _reason(state: State[Any]) -> str:
+    """The stage's last lines, without DVC's around them."""
+    error = state.result(raise_on_failure=False)
+    if not isinstance(error, CommandError):
+        return state.message or ""
+    said = [line for line in error.output.splitlines() if line and not line.startswith("ERROR: failed to reproduce")]
+    return "\n".join(said[-REASON_LINES:])
+
+
+def _worth_a_retry(_: object, __: TaskRun, state: State[Any]) -> bool:
     """Only what may pass: a lock, the network. What data or code did wrong, it would do again."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, CommandError) and error.transient
 
 
 @task(cache_policy=NO_CACHE)
-def _confirm(stage: str, folder: Path) -> State[Status]:
-    """The stage needs nothing."""
+def _confirm(_stage: str, _folder: Path) -> State[Status]:
+    """The stage needs nothing; that is shown, too."""
     return Completed(name=Status.UP_TO_DATE.value, data=Status.UP_TO_DATE)
 
 
@@ -128,4 +145,6 @@ class _Listener:
             update_progress_artifact(self._bars[what], percent, line)
         else:
             key = re.sub(r"[^a-z0-9]+", "-", f"progress-{self.stage}-{what}".lower()).strip("-")
-            self._bars[what] = create_progress_artifact(percent, key=key, description=line)
+            made = create_progress_artifact(percent, key=key, description=line)
+            assert isinstance(made, UUID)  # of a coroutine only where an event loop runs
+            self._bars[what] = made

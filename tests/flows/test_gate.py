@@ -30,7 +30,11 @@ def predictions(right: Callable[[int, int], bool], records: range) -> list[dict[
     rows = []
     for record in records:
         for caption, kind in enumerate(KINDS):
-            scores = {"score": 0.9, "negative_score": 0.2} if right(record, caption) else {"score": 0.3, "negative_score": 0.4}
+            scores = (
+                {"score": 0.9, "negative_score": 0.2}
+                if right(record, caption)
+                else {"score": 0.3, "negative_score": 0.4}
+            )
             rows.append({"record": f"r{record:04}", "caption": caption, "kind": kind, **scores})
     return rows
 
@@ -79,7 +83,9 @@ def test_a_better_challenger_is_promoted():
 def test_without_a_champion_the_floor_decides():
     first = side("first", predictions(noisy(0.7, seed=2), range(RECORDS)))
     assert judge(first, None, gate()).promote
-    refused(judge(side("poor", predictions(noisy(0.5, seed=2), range(RECORDS))), None, gate()), "below the floor 0.6000")
+    refused(
+        judge(side("poor", predictions(noisy(0.5, seed=2), range(RECORDS))), None, gate()), "below the floor 0.6000"
+    )
 
 
 def test_a_tolerated_loss_is_a_negative_margin():
@@ -102,7 +108,9 @@ def test_data_that_grew_is_compared_on_the_records_that_both_answered():
 
 
 def test_a_worse_challenger_is_refused():
-    refused(against_champion(side("worse", predictions(noisy(0.7, seed=3), range(RECORDS)))), "not better than the champion")
+    refused(
+        against_champion(side("worse", predictions(noisy(0.7, seed=3), range(RECORDS)))), "not better than the champion"
+    )
 
 
 def test_an_equal_challenger_is_refused():
@@ -127,7 +135,8 @@ def test_one_that_is_better_by_less_than_the_margin_is_refused():
 def test_one_that_pays_for_its_gain_with_a_slice_is_refused():
     base = noisy(0.75, seed=1)
     trade = side(
-        "trade", predictions(lambda r, c: (base(r, c) and r % 8 > 0) if c == 2 else base(r, c) or r % 2 == 0, range(RECORDS))
+        "trade",
+        predictions(lambda r, c: (base(r, c) and r % 8 > 0) if c == 2 else base(r, c) or r % 2 == 0, range(RECORDS)),
     )
     verdict = against_champion(trade)
     assert verdict.comparisons[0].low > 0, "better on the whole"
@@ -157,7 +166,9 @@ def test_one_that_was_trained_on_test_records_is_refused():
 def test_one_that_jumps_or_answers_without_the_picture_is_refused():
     refused(against_champion(side("magic", predictions(lambda r, c: True, range(RECORDS)))), "look for a leak")
     rows = predictions(noisy(0.83, seed=2), range(RECORDS))
-    refused(against_champion(side("blind", rows, text_only=0.8)), "0.8000 of the pairs are told apart without the picture")
+    refused(
+        against_champion(side("blind", rows, text_only=0.8)), "0.8000 of the pairs are told apart without the picture"
+    )
 
 
 def relabelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -39,5 +39,5 @@ def test_a_target_brings_what_it_needs():
     assert list(DIAMOND.behind(("c",)).needs) == ["a", "c"]
     tasks = Graph({"a": (), "tune@x": ("a",), "tune@y": ("a",)})
     assert list(tasks.behind(("tune",)).needs) == ["a", "tune@x", "tune@y"]
-    with pytest.raises(ValueError, match="no stage 'e' in dvc.yaml; there is a, b, c, d"):
+    with pytest.raises(ValueError, match=r"no stage 'e' in dvc\.yaml; there is a, b, c, d"):
         DIAMOND.behind(("e",))

@@ -40,7 +40,14 @@ def test_new_changed_and_removed_entries_come_along_and_the_folder_stays_as_it_i
     with worktree(project) as tree:
         other = incoming.bring(tree, FOLDER, update_imports=False)
         changed = git(tree.folder, "status", "--porcelain").split()
-        assert changed == ["D", f"{FOLDER}/first.jsonl.dvc", "??", f"{FOLDER}/images.dvc", "??", f"{FOLDER}/second.jsonl.dvc"]
+        assert changed == [
+            "D",
+            f"{FOLDER}/first.jsonl.dvc",
+            "??",
+            f"{FOLDER}/images.dvc",
+            "??",
+            f"{FOLDER}/second.jsonl.dvc",
+        ]
         assert sorted(path.name for path in (tree.folder / FOLDER).glob("*.jsonl")) == ["second.jsonl"]
     assert other != same
     assert incoming.fingerprint(folder) == before

@@ -41,7 +41,9 @@ def test_the_last_assignment_is_production_and_the_one_before_is_what_a_rollback
 def test_it_agrees_with_gto(project):
     registry, first, _ = two_versions(project)
     registry.assign(first)
-    shown = subprocess.run(["gto", "show", "vlp#prod", "--version"], cwd=project, capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        ["gto", "show", "vlp#prod", "--version"], cwd=project, capture_output=True, text=True, check=True
+    )
     assert shown.stdout.strip() == "v0.0.1"
     taken = ["gto", "unassign", "vlp", "--version", "v0.0.1", "--stage", "prod"]
     git(project, "config", "user.name", "A Person")

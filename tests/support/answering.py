@@ -1,8 +1,8 @@
 """A small real server with the service's contract, for the bundles of ``support.pipelines``.
 
-``python answering.py BUNDLE PORT``. A picture is a record's id, a text the number of a caption; the scores are those that
-the bundle's predictions hold. ``manner`` in the bundle says how it serves: well, never (it ends at once), silently (it is
-never ready), wrongly (other scores), briefly (well for some requests, then 500), or until it is watched (then it ends).
+``python answering.py BUNDLE PORT``. A picture is a record's id, a text the number of a caption; the scores are those
+that the bundle's predictions hold. ``manner`` in the bundle says how it serves: well, never (it ends at once), silently
+(it is never ready), wrongly (other scores), briefly (well for some requests, then 500), or until watched (then it ends).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ async def lineage(_: Request) -> Response:
 
 
 async def match(request: Request) -> Response:
-    global asked  # noqa: PLW0603
+    global asked
     asked += 1
     if MANNER == "briefly" and asked > BRIEFLY:
         return JSONResponse({"error": "out of order"}, 500)

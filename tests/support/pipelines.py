@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 PROJECT = Path(__file__).resolve().parent.parent.parent
 ANSWERING = Path(__file__).with_name("answering.py")
 
-STEPS = '''\
+STEPS = """\
 import hashlib, json, os, sys, time
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def samples():
     write("reports/samples/samples.jsonl", "".join(json.dumps(line) + "\\n" for line in lines))
 
 globals()[sys.argv[1]](*sys.argv[2:])
-'''
+"""
 
 STAGES = """\
 stages:
@@ -172,7 +172,7 @@ def change(folder: Path, name: str, **values: Any) -> None:
     yaml.dump(found, folder / name)
 
 
-def quick(folder: Path) -> Any:
+def settings(folder: Path) -> Any:
     """The settings as they are."""
     return YAML(typ="safe").load(folder / "flows" / "config.yaml")
 
@@ -201,7 +201,8 @@ def make(folder: Path, skill: float = 0.7, records: int = 400) -> Path:
     (folder / "flows" / "config.yaml").write_bytes((PROJECT / "flows" / "config.yaml").read_bytes())
     change(folder, "flows/config.yaml", retry_delay_s=0, gate__min_slice_rows=50, gate__max_gain=0.5)
     serve = ["python", str(ANSWERING), "{bundle}", "{port}"]
-    change(folder, "flows/config.yaml", serving={**quick(folder)["serving"], "serve": serve, "port": 0, "watch_s": 0.5})
+    short = {"serve": serve, "package": [], "discard": [], "port": 0, "watch_s": 0.5}
+    change(folder, "flows/config.yaml", serving=settings(folder)["serving"] | short)
     subprocess.run(["dvc", "add", "--quiet", "data/incoming/first.jsonl"], cwd=folder, check=True)
     commit(folder, "begin")
     return folder
