@@ -113,7 +113,7 @@ def none_left() -> Iterator[None]:
 
 
 def python_environment(code: Path, base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """``base`` (by default this process's environment) without secrets; ``code``/src and this interpreter come first."""
+    """``base`` (by default this process's environment) without secrets, ``code``/src and this interpreter first."""
     base = os.environ if base is None else base
     path = [str(Path(sys.executable).parent), base.get("PATH", "")]
     modules = [str(code / "src"), str(code), base.get("PYTHONPATH", "")]

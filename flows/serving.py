@@ -6,7 +6,7 @@
       front.json                 the front's process
       target.json                version and address that requests go to; the front reads it
       servers/<version>.json     a server's process
-      versions/<version>/        bundle (sealed), samples.jsonl and pictures, expected.jsonl: all that a rollback needs
+      versions/<version>/        bundle (sealed), samples.jsonl and its pictures: all that a rollback needs
       logs/
 """
 
@@ -33,7 +33,6 @@ from vlp.files import atomic
 
 FOLDER = Path("runs") / "serving"
 BUNDLE, SAMPLES = Path("models") / "bundle", Path("reports") / "samples"
-PREDICTIONS = Path("reports") / "evaluation" / "matching" / "predictions.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,6 @@ class Site:
         with worktree(self.project, commit) as tree, atomic(target, folder=True) as partial:
             bundles.seal(tree.folder / BUNDLE, partial / "bundle", tree.folder)
             shutil.copytree(tree.folder / SAMPLES, partial, dirs_exist_ok=True)
-            shutil.copyfile(tree.folder / PREDICTIONS, partial / "expected.jsonl")
         return target
 
     def start(self, version: str) -> Process:

@@ -24,7 +24,6 @@ from flows.commands import CommandError
 from flows.settings import Settings
 from flows.worktree import environment
 
-
 RUNNER: TaskRunner[PrefectFuture[Any]] = ThreadPoolTaskRunner(max_workers=4)
 """Of the flows that run stages: so many at once, where the graph allows."""
 

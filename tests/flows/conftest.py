@@ -18,8 +18,8 @@ from support import pipelines
 def server() -> Iterator[None]:
     """Flows of this process report to a temporary server."""
     with (
-        temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120}),
-        prefect_test_harness(server_startup_timeout=120),
+        temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 300}),
+        prefect_test_harness(server_startup_timeout=300),
     ):
         yield
 

@@ -2,7 +2,7 @@
 
 ``python answering.py BUNDLE PORT``. A picture is a record's id, a text the number of a caption; the scores are those
 that the bundle's predictions hold. ``manner`` in the bundle says how it serves: well, never (it ends at once), silently
-(it is never ready), wrongly (other scores), briefly (well for some requests, then 500), or until watched (then it ends).
+(it is never ready), wrongly (other scores), briefly (well for some requests, then 500), or until watched (then ends).
 """
 
 from __future__ import annotations

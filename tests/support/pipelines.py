@@ -97,11 +97,13 @@ def export():
     write("models/bundle/bundle.json", json.dumps({"format": 1, "tasks": {}, "files": table}))
 
 def samples():
-    test = sorted({row["record"] for row in rows("reports/evaluation/matching/predictions.jsonl")})[:5]
+    scores = {}
+    for row in rows("reports/evaluation/matching/predictions.jsonl"):
+        scores.setdefault(row["record"], []).append(row["score"])
     lines = []
-    for record in test:
+    for record in sorted(scores)[:5]:
         write(f"reports/samples/{record}.bin", record)
-        lines.append({"record": record, "image": f"{record}.bin", "texts": ["0", "1"], "captions": [0, 1]})
+        lines.append({"record": record, "image": f"{record}.bin", "texts": ["0", "1"], "scores": scores[record]})
     write("reports/samples/samples.jsonl", "".join(json.dumps(line) + "\\n" for line in lines))
 
 globals()[sys.argv[1]](*sys.argv[2:])
