@@ -122,15 +122,14 @@ def _problem(status: int, text: str) -> Response:
     return JSONResponse({"error": text}, status, headers={"Retry-After": "1"})
 
 
-def application(folder: Path) -> Starlette:
-    """The front of the servers whose state is in ``folder``."""
-    limits = httpx.Limits(max_connections=None, keepalive_expiry=IDLE_S)
-    front = Front(folder, httpx.AsyncClient(limits=limits, timeout=TIMEOUT_S, trust_env=False))
+def application(folder: Path, client: httpx.AsyncClient) -> Starlette:
+    """The front of the servers whose state is in ``folder``, reached by ``client``."""
+    front = Front(folder, client)
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
         yield
-        await front.client.aclose()
+        await client.aclose()
 
     routes = [Route(STATUS, front.status), Route("/{path:path}", front.forward, methods=METHODS)]
     return Starlette(routes=routes, lifespan=life)
@@ -145,7 +144,9 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=3000)
     arguments = parser.parse_args()
-    uvicorn.run(application(arguments.folder), host=arguments.host, port=arguments.port, log_level="warning")
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=IDLE_S)
+    client = httpx.AsyncClient(limits=limits, timeout=TIMEOUT_S, trust_env=False)
+    uvicorn.run(application(arguments.folder, client), host=arguments.host, port=arguments.port, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from flows import settings
 from flows.gate import Side, Verdict, judge, paired_interval
 from flows.settings import Gate
 
-LATENCY = "timing/export.matching.onnxruntime.latency_ms_p50"
+LATENCY = "timing.export.matching.onnxruntime.latency_ms_p50"
 KINDS = ("attribute", "count", "relation")
 RECORDS = 400
 GATE = settings.load(Path(__file__).resolve().parent.parent.parent).gate
