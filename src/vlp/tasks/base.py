@@ -136,6 +136,31 @@ class Task(nn.Module, ABC):
         return task.eval()
 
 
+def image_part(model: VLPModel, images: Tensor) -> ExportPart:
+    """The graph ``image`` of a task that fuses: pixels to ``image_tokens`` [B, P, D] and ``image_pooled`` [B, Dv].
+
+    Args:
+        model: the backbone.
+        images: uint8 [B, S, S, 3], B at least 2: the example that the graph is followed with.
+    """
+    return ExportPart(
+        module=_Image(model),
+        inputs={"images": images},
+        dynamic={"images": {0: "images"}},
+        outputs=("image_tokens", "image_pooled"),
+    )
+
+
+class _Image(nn.Module):
+    def __init__(self, model: VLPModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.model.encode_image(images)
+        return features.tokens, features.pooled
+
+
 def pretrained_heads(folder: Path) -> dict[str, dict[str, Tensor]]:
     """The heads that pre-training left beside the backbone, by objective: what ``warm_start`` is given."""
     return {path.stem: load_file(path) for path in sorted((folder / "objectives").glob("*.safetensors"))}
