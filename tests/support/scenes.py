@@ -23,8 +23,16 @@ def records(count: int, seed: int = 3) -> list[Record]:
     return [scenes.record(index, params=params, seed=seed) for index in range(count)]
 
 
-def prepare(folder: Path, count: int, *, negatives: bool = True, regions: bool = True) -> Path:
-    """Write ``count`` scenes into ``folder`` as the preprocess stage would, with or without edits and regions."""
+def prepare(
+    folder: Path,
+    count: int,
+    *,
+    negatives: bool = True,
+    regions: bool = True,
+    questions: bool = True,
+    labels: bool = True,
+) -> Path:
+    """Write ``count`` scenes into ``folder`` as the preprocess stage would, with or without some of what they have."""
     found = []
     for record in records(count):
         captions = record.captions if negatives else tuple(replace(c, negative=None) for c in record.captions)
@@ -34,8 +42,8 @@ def prepare(folder: Path, count: int, *, negatives: bool = True, regions: bool =
                 group=record.group,
                 image=image.prepare(record.image, IMAGE).pixels,
                 captions=captions,
-                labels=record.labels,
-                questions=record.questions,
+                labels=record.labels if labels else (),
+                questions=record.questions if questions else (),
                 regions=tuple(
                     (region.expression, image.prepare_mask(region.mask, IMAGE)) for region in record.regions if regions
                 ),
@@ -53,7 +61,7 @@ def prepare(folder: Path, count: int, *, negatives: bool = True, regions: bool =
     (folder / "tokenizer").mkdir()
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
     special = {f"{name.strip('[]').lower()}_id": value for name, value in text.special_ids(tokenizer).items()}
-    labels = Counter(name for example in found for name in example.labels)
+    train = found[: round(SPLITS["train"] * count)]
     summary = {
         "labels": dict(labels),
         "splits": {

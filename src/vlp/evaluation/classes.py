@@ -21,7 +21,9 @@ def one_hot(codes: np.ndarray, classes: int) -> np.ndarray:
     return np.asarray(codes)[:, None] == np.arange(classes)
 
 
-def macro(targets: np.ndarray, called: np.ndarray, bootstrap: Bootstrap | None = None) -> dict[str, float | list[float]]:
+def macro(
+    targets: np.ndarray, called: np.ndarray, bootstrap: Bootstrap | None = None
+) -> dict[str, float | list[float]]:
     """Macro precision, recall and F1, each with its interval.
 
     Args:
@@ -36,18 +38,16 @@ def macro(targets: np.ndarray, called: np.ndarray, bootstrap: Bootstrap | None =
         ValueError: the shapes differ, or there is no row.
     """
     counts = _Counts(targets, called)
-    found: dict[str, float | list[float]] = {}
-    everything = np.ones((1, len(targets)), np.float32)
-    for name in AVERAGES:
-        found[name] = float(np.nanmean(counts.by_class(everything)[name]))
-        if bootstrap is not None:
-            found[f"{name}_ci95"] = list(bootstrap.weighted(lambda rows, name=name: counts.averaged(rows)[name]))  # type: ignore[misc]
+    everything = counts.averaged(np.ones((1, len(targets))))
+    found: dict[str, float | list[float]] = {name: float(values[0]) for name, values in everything.items()}
+    if bootstrap is not None:
+        found |= {f"{name}_ci95": list(pair) for name, pair in bootstrap.weighted_each(counts.averaged).items()}
     return found
 
 
 def by_class(targets: np.ndarray, called: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, float | int]]:
     """Precision, recall and F1 of each class that has rows or was called, beside its size (rows that have it)."""
-    counts = _Counts(targets, called).by_class(np.ones((1, len(targets)), np.float32))
+    counts = _Counts(targets, called).by_class(np.ones((1, len(targets))))
     sizes = np.asarray(targets).sum(axis=0)
     return {
         name: {
@@ -70,7 +70,7 @@ class _Counts:
 
     def by_class(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """[R, N] → each figure [R, K]; NaN for a class that does not count."""
-        hits, called, actual = (weights @ table for table in self._each)
+        hits, called, actual = ((weights @ table).astype(np.float64) for table in self._each)
         counts = (called + actual) > 0
 
         def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -84,4 +84,10 @@ class _Counts:
 
     def averaged(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """[R, N] → each figure [R]."""
-        return {name: np.nanmean(values, axis=1) for name, values in self.by_class(weights).items()}
+        found = self.by_class(weights)
+        counts = np.isfinite(found["macro_f1"]).sum(axis=1)
+        # A resample without any class has no mean.
+        return {
+            name: np.divide(np.nansum(values, axis=1), counts, out=np.full(len(counts), np.nan), where=counts > 0)
+            for name, values in found.items()
+        }

@@ -92,3 +92,41 @@ class Predictor:
         """
         found: list[Answer] = self.task("matching").match(image, texts)
         return found
+
+    def ask(self, image: bytes, question: str) -> Answer:
+        """Answer a question about the image.
+
+        Args:
+            image: an image file's bytes.
+            question: in the words of people.
+
+        Returns:
+            ``decision``: the likeliest of the answers that training knew; ``score`` its probability, ``scores`` all.
+
+        Raises:
+            ImageError: the image is refused.
+            InputError: the question is refused.
+            BundleError: the bundle has no vqa task.
+        """
+        found: Answer = self.task("vqa").ask(image, question)
+        return found
+
+    def classify(self, image: bytes | None = None, text: str | None = None) -> Answer:
+        """Name the labels of an image, of a text, or of the two together: whichever the bundle was trained on.
+
+        Args:
+            image: an image file's bytes.
+            text: a caption.
+
+        Returns:
+            ``decision``: the labels at or above their thresholds, the likeliest first, joined by ``", "``; empty where
+            there is none. Where records have one label each, the likeliest. ``scores``: every label's probability;
+            ``score`` that of the first.
+
+        Raises:
+            ImageError: the image is refused.
+            InputError: the text is refused, or something is missing or not looked at.
+            BundleError: the bundle has no classification task.
+        """
+        found: Answer = self.task("classification").classify(image, text)
+        return found

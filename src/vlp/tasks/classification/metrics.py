@@ -96,23 +96,29 @@ def measure(found: Measured, *, folds: int, seed: int, resamples: int) -> Evalua
 
 def _figures(found: Measured, way: str, bootstrap: Bootstrap) -> dict[str, Any]:
     """Accuracy, macro precision, recall, F1 and ROC-AUC of one way to decide, each with its interval."""
-    called = found.called[way]
-    same = called == found.target
+    same = found.called[way] == found.target
     figures: dict[str, Any] = {}
     for name, each in (("accuracy", same.all(1)), ("hamming_accuracy", same.mean(1))):
         figures[name] = float(each.mean())
         figures[f"{name}_ci95"] = list(bootstrap.ratio(each))
-    figures |= classes.macro(found.target, called, bootstrap)
-    # A label that all or none of the records have ranks nothing.
+    return figures | classes.macro(found.target, found.called[way], bootstrap) | _roc_auc(found, way, bootstrap)
+
+
+def _roc_auc(found: Measured, way: str, bootstrap: Bootstrap) -> dict[str, Any]:
+    """The mean over labels; one that all or none of the records have ranks nothing."""
     ranked = np.flatnonzero(found.target.any(0) & ~found.target.all(0))
     rankings = [Ranking(found.target[:, k], found.scores[way][:, k]) for k in ranked]
+    if not rankings:
+        return {"macro_roc_auc": float("nan"), "macro_roc_auc_ci95": [float("nan")] * 2}
 
-    def roc_auc(weights: np.ndarray) -> np.ndarray:
-        return np.asarray(np.nanmean([ranking.roc_auc(weights) for ranking in rankings], axis=0))
+    def mean(weights: np.ndarray) -> np.ndarray:
+        each = np.stack([ranking.roc_auc(weights) for ranking in rankings])
+        known = np.isfinite(each)
+        # A small resample may lack a label, and then has one label less to rank.
+        return np.asarray(np.where(known, each, 0).sum(0) / np.maximum(known.sum(0), 1))
 
-    figures["macro_roc_auc"] = float(roc_auc(np.ones((1, len(same)), np.float32))[0]) if rankings else float("nan")
-    figures["macro_roc_auc_ci95"] = list(bootstrap.weighted(roc_auc)) if rankings else [float("nan")] * 2
-    return figures
+    everything = np.ones((1, len(found.target)), np.float32)
+    return {"macro_roc_auc": float(mean(everything)[0]), "macro_roc_auc_ci95": list(bootstrap.weighted(mean))}
 
 
 def _reliability(found: Measured, bootstrap: Bootstrap) -> Any:
@@ -152,7 +158,7 @@ def _by_label_rows(by_label: dict[str, dict[str, float | int]]) -> list[dict[str
 
 def _predictions(found: Measured) -> list[dict[str, Any]]:
     def chosen(row: np.ndarray) -> list[str]:
-        return [found.labels[k] for k in np.flatnonzero(row)]
+        return [found.labels[k] for k in np.flatnonzero(row).tolist()]
 
     return [
         {"record": record, "labels": chosen(target), "predicted": chosen(called), "score": float(scores.max())}

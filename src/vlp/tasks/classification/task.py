@@ -28,6 +28,7 @@ from vlp.records import Batch
 from vlp.tasks import base
 from vlp.tasks.base import Evaluation, ExportPart, TaskParams
 from vlp.tasks.classification import labels, metrics
+from vlp.tasks.classification.graphs import GRAPHS
 from vlp.tasks.classification.zero_shot import ZeroShot
 
 UNDECIDED = -100
@@ -58,8 +59,8 @@ class Task(base.Task):
         self.labels = labels.names(prepared.summary.get("labels", {}), params.min_count)
         if len(self.labels) < 2:
             raise ValueError(
-                f"{prepared.folder}: {len(self.labels)} labels that {params.min_count} training records share; the task "
-                "classification needs two or more: name the field `labels` in the source, lower "
+                f"{prepared.folder}: {len(self.labels)} labels that {params.min_count} training records share; the "
+                "task classification needs two or more: name the field `labels` in the source, lower "
                 "tasks.classification.min_count, or take classification out of `tasks`"
             )
         self.sees, self.reads = params.modality != "text", params.modality != "image"
@@ -105,12 +106,26 @@ class Task(base.Task):
             self._tables[examples.split] = found
         return self._tables[examples.split]
 
+    def captions(self, examples: Examples, row: int) -> list[TokenIds]:
+        """Token ids of each caption of a record.
+
+        Raises:
+            ValueError: it has none.
+        """
+        found = [ids for ids in examples.ids("captions", "ids", row) if ids is not None]
+        if not found:
+            raise ValueError(
+                f"{examples.folder}: split {examples.split!r}: record {examples.strings('id')[row]!r} has no caption, "
+                "and tasks.classification.modality reads one: set it to image"
+            )
+        return found
+
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         """``label`` float32 [B, K]; where text is read, ``text``: one caption an image."""
         target = torch.from_numpy(self.table(examples)[list(rows)].astype(np.float32))
         groups = {}
         if self.reads:
-            drawn = [_captions(examples, row) for row in rows]
+            drawn = [self.captions(examples, row) for row in rows]
             ids = [mine[draw(len(mine), 1, rng)[0]] for mine in drawn]
             groups["text"] = pad(ids, range(len(rows)), self.prepared.pad_id)
         return Batch(images=examples.images(rows), texts=groups, targets={"label": target})
@@ -164,9 +179,7 @@ class Task(base.Task):
         return torch.stack(parts).sum(0), features
 
     @torch.no_grad()
-    def score(
-        self, examples: Examples, *, blank: bool = False, mute: bool = False
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def score(self, examples: Examples, *, blank: bool = False, mute: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Logits float32 [rows, K] of every record of the split, and the features behind them [rows, D].
 
         A record's text is its first caption.
@@ -184,7 +197,7 @@ class Task(base.Task):
                 images = torch.full_like(images, 128)
             text = None
             if self.reads:
-                ids = [_captions(examples, row)[0] for row in plan.rows]
+                ids = [self.captions(examples, row)[0] for row in plan.rows]
                 ids = [each[[0, -1]] for each in ids] if mute else ids  # [CLS] and [SEP]
                 padded = pad(ids, range(len(ids)), self.prepared.pad_id)
                 text = (padded.input_ids, padded.attention_mask)
@@ -221,18 +234,17 @@ class Task(base.Task):
         """Macro figures with intervals, slices by label, and beside them what no training and no picture give."""
         target = self.table(test)
         logits, features = self.score(test)
-        ways = {"fine_tuned": self.decide(logits)}
-        scores = {"fine_tuned": self.probabilities(logits)}
+        scores = {metrics.OWN: self.probabilities(logits)}
+        if self.sees and self.reads:
+            for way, taken in (("text_only", {"blank": True}), ("image_only", {"mute": True})):
+                scores[way] = self.probabilities(self.score(test, **taken)[0])
+        ways = {way: self.called(probabilities) for way, probabilities in scores.items()}
         if self.zero_shot is not None and self.zero_shot.ready:
             scores["zero_shot"] = self.prompted(test)
             thresholds = self.zero_shot.thresholds.numpy()
             ways["zero_shot"] = (
                 scores["zero_shot"] >= thresholds if self.params.kind == "multi" else _highest(scores["zero_shot"])
             )
-        if self.sees and self.reads:
-            for way, taken in (("text_only", {"blank": True}), ("image_only", {"mute": True})):
-                logits, _ = self.score(test, **taken)
-                ways[way], scores[way] = self.decide(logits), self.probabilities(logits)
         return metrics.measure(
             metrics.Measured(
                 labels=self.labels,
@@ -255,11 +267,11 @@ class Task(base.Task):
         scaled = logits / self.decision["temperature"]
         return softmax(scaled) if self.params.kind == "single" else sigmoid(scaled)
 
-    def decide(self, logits: np.ndarray) -> np.ndarray:
+    def called(self, probabilities: np.ndarray) -> np.ndarray:
         """Bool [N, K]: the labels that each record is said to have."""
         if self.params.kind == "single":
-            return _highest(logits)
-        return np.asarray(self.probabilities(logits) >= np.array(self.decision["thresholds"]))
+            return _highest(probabilities)
+        return np.asarray(probabilities >= np.array(self.decision["thresholds"]))
 
     def export_parts(self) -> dict[str, ExportPart]:
         """``label``: N images, N texts, or both, to N × K logits."""
@@ -273,38 +285,9 @@ class Task(base.Task):
             dynamic["images"] = {0: "records"}
         if self.reads:
             inputs |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-            dynamic |= dict.fromkeys(("input_ids", "attention_mask"), {0: "records", 1: "length"})
-        module = {"image": _OfImage, "text": _OfText, "both": _OfBoth}[self.params.modality](self)
+            dynamic |= {name: {0: "records", 1: "length"} for name in ("input_ids", "attention_mask")}
+        module = GRAPHS[self.params.modality](self)
         return {"label": ExportPart(module=module, inputs=inputs, dynamic=dynamic, outputs=("logits",))}
-
-
-class _OfImage(nn.Module):
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.task = task
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.task.logits(images, None)
-
-
-class _OfText(_OfImage):
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:  # type: ignore[override]
-        return self.task.logits(None, (input_ids, attention_mask))
-
-
-class _OfBoth(_OfImage):
-    def forward(self, images: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:  # type: ignore[override]
-        return self.task.logits(images, (input_ids, attention_mask))
-
-
-def _captions(examples: Examples, row: int) -> list[TokenIds]:
-    found = [ids for ids in examples.ids("captions", "ids", row) if ids is not None]
-    if not found:
-        raise ValueError(
-            f"{examples.folder}: split {examples.split!r}: record {examples.strings('id')[row]!r} has no caption, and "
-            "tasks.classification.modality reads one: set it to image"
-        )
-    return found
 
 
 def _highest(scores: np.ndarray) -> np.ndarray:
@@ -314,6 +297,8 @@ def _highest(scores: np.ndarray) -> np.ndarray:
 def _thresholds(target: np.ndarray, scores: np.ndarray, *, otherwise: float) -> list[float]:
     """The best of each label for F1; ``otherwise`` for a label that no record has, of which nothing can be learnt."""
     return [
-        round(choose_threshold(target[:, k].astype(np.int64), scores[:, k], "f1"), 6) if target[:, k].any() else otherwise
+        round(choose_threshold(target[:, k].astype(np.int64), scores[:, k], "f1"), 6)
+        if target[:, k].any()
+        else otherwise
         for k in range(target.shape[1])
     ]

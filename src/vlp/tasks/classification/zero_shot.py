@@ -49,7 +49,9 @@ class ZeroShot(nn.Module):
         return self.projection.numel() > 0
 
     @torch.no_grad()
-    def take_over(self, head: dict[str, Tensor], model: VLPModel, prompts: Sequence[Sequence[Any]], pad_id: int) -> None:
+    def take_over(
+        self, head: dict[str, Tensor], model: VLPModel, prompts: Sequence[Sequence[Any]], pad_id: int
+    ) -> None:
         """Keep the image's projection, and embed the labels.
 
         Args:

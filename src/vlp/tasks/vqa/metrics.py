@@ -65,13 +65,20 @@ def measure(
     metrics |= _sliced(asked, right, groups, seed, resamples)
     metrics |= {
         "questions": len(asked),
-        "images": int(len(set(asked.row.tolist()))),
+        "images": len(set(asked.row.tolist())),
         "answers": len(answers),
         "unknown_answers": int((asked.code < 0).sum()),
     }
     return Evaluation(
         metrics=metrics,
-        plots={"calibration": reliability.rows, "confusion": _confusion(asked, answers, answered)},
+        plots={
+            "calibration": reliability.rows,
+            "confusion": _confusion(asked, answers, answered),
+            "types": [
+                {"type": kind, "accuracy": entry["value"], "size": entry["size"]}
+                for kind, entry in metrics["accuracy_by_type"].items()
+            ],
+        },
         predictions=_predictions(asked, answers, probabilities, ids),
     )
 

@@ -2,8 +2,8 @@
 
 Classification over the answers of the train split. The question is fused with the image, and the answer is read in two
 places: at the pooled state, where matching read whether a statement is true, and at a ``[MASK]`` in the place of the
-question's end, where masked text read which word is hidden. So both heads of pre-training carry over: *yes* and *no* start
-as the matching logit and its opposite, a word that is an answer as what the masked-text head knows of it.
+question's end, where masked text read which word is hidden. So both heads of pre-training carry over: *yes* and *no*
+start as the matching logit and its opposite, a word that is an answer as what the masked-text head knows of it.
 
 Sources: answers as classes, Antol et al. 2015, https://arxiv.org/abs/1505.00468; the fused encoder as in ViLT, Kim et
 al. 2021, https://arxiv.org/abs/2102.03334; reading at a mask, Schick & Schütze 2021, https://arxiv.org/abs/2001.07676
