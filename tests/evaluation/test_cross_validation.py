@@ -45,8 +45,8 @@ def test_twins_of_one_group_never_stand_on_both_sides():
     torn = [str(row) for row in range(120)]
     whole = [str(name) for name in names.tolist()]
     common = {"folds": 5, "seed": 0, "exclusive": True}
-    assert cross_validate(features, targets, torn, accuracy, **common)["mean"] > 0.85
-    assert cross_validate(features, targets, whole, accuracy, **common)["mean"] < 0.7
+    assert cross_validate(features, targets, torn, accuracy, **common)["mean"] > 0.75
+    assert cross_validate(features, targets, whole, accuracy, **common)["mean"] < 0.65
 
 
 def test_the_score_of_a_row_left_out_is_that_of_a_head_fitted_without_it():
