@@ -63,10 +63,9 @@ def prepare(
     special = {f"{name.strip('[]').lower()}_id": value for name, value in text.special_ids(tokenizer).items()}
     train = found[: round(SPLITS["train"] * count)]
     summary = {
-        "labels": dict(labels),
-        "splits": {
-            "train": {"regions": sum(len(example.regions) for example in found[: round(SPLITS["train"] * count)])}
-        },
+        "labels": dict(Counter(name for example in train for name in example.labels)),
+        "answers": dict(Counter(question.answer for example in train for question in example.questions)),
+        "splits": {"train": {"regions": sum(len(example.regions) for example in train)}},
         "vocabulary_size": tokenizer.get_vocab_size(),
         "image_size": IMAGE.size,
         **special,

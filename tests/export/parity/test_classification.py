@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from support import exported, models, scenes
@@ -38,33 +39,36 @@ def task(prepared: Prepared, modality: str, kind: str = "multi") -> Task:
     return made
 
 
-@pytest.mark.parametrize("modality", ["image", "text", "both"])
+@pytest.mark.parametrize("modality", ["text", "both"])
 def test_the_graph_answers_as_the_model_does(prepared: Prepared, tmp_path: Path, modality: str) -> None:
     made = task(prepared, modality)
     predictor = exported.predictor(made, prepared, tmp_path)
     parity = measure(comparison(made, predictor, prepared.split("test"), samples=3))
-    assert parity.max_abs_diff <= 1e-5 and parity.metric_drop == 0
+    assert parity.max_abs_diff <= 1e-4 and parity.metric_drop == 0
 
     record = scenes.records(1)[0]
     image = None if modality == "text" else record.image
-    text = None if modality == "image" else record.captions[0].text
-    answer = predictor.classify(image, text)
+    answer = predictor.classify(image, record.captions[0].text)
     least = dict(zip(made.labels, made.decision["thresholds"], strict=True))
     called = [label for label in made.labels if answer.scores[label] >= least[label]]
     assert len(called) >= len(made.labels) // 2
     assert answer.decision.split(", ") == sorted(called, key=lambda label: -answer.scores[label])
     assert answer.score == max(answer.scores[label] for label in called)
-    wanted = {"image": ("image",), "text": ("text",), "both": ("image", "text")}[modality]
-    with pytest.raises(InputError, match=rf"{wanted[0]}: missing; this bundle classifies by {modality}"):
-        predictor.classify()
-    if modality != "both":
-        with pytest.raises(InputError, match=f"not looked at; this bundle classifies by {modality} alone"):
-            predictor.classify(record.image, "a red star")
+    with pytest.raises(InputError, match=f"text: missing; this bundle classifies by {modality}"):
+        predictor.classify(image)
 
 
 def test_where_records_have_one_label_the_likeliest_is_the_answer(prepared: Prepared, tmp_path: Path) -> None:
-    predictor = exported.predictor(task(prepared, "image", "single"), prepared, tmp_path)
+    made = task(prepared, "image", "single")
+    predictor = exported.predictor(made, prepared, tmp_path)
+    logits = made.logits(prepared.split("test").images([0]), None)
+    expected = made.probabilities(logits.detach().numpy())[0]
+    pixels = prepared.split("test").images([0])[0].numpy()
+    found = predictor.task("classification").classify_prepared(pixels)
+    np.testing.assert_allclose(list(found.scores.values()), expected, atol=1e-4)
     answer = predictor.classify(scenes.records(1)[0].image)
     assert sum(answer.scores.values()) == pytest.approx(1)
     assert answer.decision == max(answer.scores, key=answer.scores.__getitem__)
     assert answer.score == answer.scores[answer.decision]
+    with pytest.raises(InputError, match="text: not looked at; this bundle classifies by image alone"):
+        predictor.classify(scenes.records(1)[0].image, "a red star")
