@@ -23,8 +23,8 @@ def records(count: int, seed: int = 3) -> list[Record]:
     return [scenes.record(index, params=params, seed=seed) for index in range(count)]
 
 
-def prepare(folder: Path, count: int, *, negatives: bool = True, regions: bool = True) -> Path:
-    """Write ``count`` scenes into ``folder`` as the preprocess stage would, with or without edits and regions."""
+def prepare(folder: Path, count: int, *, negatives: bool = True, regions: bool = True, annotated: bool = True) -> Path:
+    """Write ``count`` scenes into ``folder`` as the preprocess stage would, as much of them as is asked for."""
     found = []
     for record in records(count):
         captions = record.captions if negatives else tuple(replace(c, negative=None) for c in record.captions)
@@ -39,7 +39,7 @@ def prepare(folder: Path, count: int, *, negatives: bool = True, regions: bool =
                 regions=tuple(
                     (region.expression, image.prepare_mask(region.mask, IMAGE)) for region in record.regions if regions
                 ),
-                annotation=record.annotation,
+                annotation=record.annotation if annotated else None,
             )
         )
     texts = sorted({each for example in found for each in examples.texts(example)})
