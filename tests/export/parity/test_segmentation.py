@@ -74,6 +74,6 @@ def test_a_text_has_a_mask_of_the_prepared_size(predictor: Predictor) -> None:
 
 
 def test_a_test_split_without_regions_is_refused(task: Task, predictor: Predictor, tmp_path: Path) -> None:
-    bare = Prepared(scenes.prepare(tmp_path / "bare", 20, regions=False))
+    bare = Prepared(scenes.prepare(tmp_path, 20, regions=False))
     with pytest.raises(ValueError, match="the test split has no entry in `regions`"):
         comparison(task, predictor, bare.split("test"), samples=3)

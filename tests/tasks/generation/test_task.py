@@ -80,7 +80,7 @@ def test_its_metrics_have_the_names_of_the_contract(trained: Task, prepared: Pre
 
 
 def test_data_that_is_no_scenes_has_no_faithful_share(tmp_path: Path) -> None:
-    plain = Prepared(scenes.prepare(tmp_path / "plain", 20, annotated=False))
+    plain = Prepared(scenes.prepare(tmp_path, 20, annotated=False))
     made = task(plain)
     made.decision = {"guidance": 1.0, "steps": 2, "candidates": 1}
     found = made.evaluate(plain.split("test"), seed=0, resamples=100)

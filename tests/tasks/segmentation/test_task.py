@@ -142,7 +142,7 @@ def test_what_is_saved_comes_back_and_finds_the_same(trained: Task, prepared: Pr
 
 
 def test_data_without_regions_is_refused_by_split_and_field(tmp_path: Path) -> None:
-    bare = Prepared(scenes.prepare(tmp_path / "bare", 12, regions=False))
+    bare = Prepared(scenes.prepare(tmp_path, 12, regions=False))
     made = task(bare)
     with pytest.raises(ValueError, match="split 'train' has an entry in `regions`"):
         made.collate(bare.split("train"), [0, 1], np.random.default_rng(0))

@@ -1,11 +1,11 @@
 """The velocity of the flow in pixel space: a small U-Net on patches that looks at the text.
 
-The network's own output is scaled so that, whatever the time, its target has unit variance and a point that is almost
-data is almost left alone (the preconditioning of Karras et al., written for straight paths).
+The network says what the picture is, not where the point goes: pictures are simple and noise is not, so that a narrow
+network can say the first and never the second. The velocity follows from it.
 
 Sources: U-Net, Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597; cross-attention to the text at the coarse
-size, Rombach et al. 2021, https://arxiv.org/abs/2112.10752; preconditioning, Karras et al. 2022,
-https://arxiv.org/abs/2206.00364
+size, Rombach et al. 2021, https://arxiv.org/abs/2112.10752; saying the picture, Li & He 2025 (JiT),
+https://arxiv.org/abs/2511.13720
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from vlp.models.attention import CrossAttention, feed_forward, mask_bias
 
 _WAVES = 64
 SPREAD = 0.4
-"""Standard deviation of the pixels, −1 to 1, that the scaling assumes."""
+"""Standard deviation of the pixels, −1 to 1, by which points are scaled before the network sees them."""
+NEAREST = 0.1
+"""Least time that is thought to be left: velocities stay bounded where the picture is all but finished."""
 
 
 class Residual(nn.Module):
@@ -120,11 +122,12 @@ class Velocity(nn.Module):
         Returns:
             float32 [N, 3, S, S].
         """
-        scaled, skip, out = scaling(times)
-        return skip * points + out * self.network(points * scaled, times, text, attention_mask)
+        return (self.picture(points, times, text, attention_mask) - points) / left(times)
 
-    def network(self, points: Tensor, times: Tensor, text: Tensor, attention_mask: Tensor) -> Tensor:
-        """What is learned: the velocity's part that is not a multiple of the point, at unit variance."""
+    def picture(self, points: Tensor, times: Tensor, text: Tensor, attention_mask: Tensor) -> Tensor:
+        """The picture that the network takes the points to be on their way to, as of ``forward``."""
+        t = times.float()[:, None, None, None]
+        points = points * ((t * SPREAD) ** 2 + (1 - t) ** 2).rsqrt()
         tokens = self.text(text)
         bias = mask_bias(attention_mask, tokens.dtype)
         condition = F.silu(self.time(_waves(times)) + tokens[:, 0])
@@ -140,13 +143,9 @@ class Velocity(nn.Module):
         return F.pixel_shuffle(self.leave(x), self.patch).float()
 
 
-def scaling(times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of [N] times, as [N, 1, 1, 1] each: what points are multiplied with to have unit variance; the multiple of the
-    point that the best linear guess of the velocity is; the spread of what that guess leaves.
-    """
-    t = times.float()[:, None, None, None]
-    variance = (t * SPREAD) ** 2 + (1 - t) ** 2
-    return variance.rsqrt(), (t * SPREAD**2 - (1 - t)) / variance, SPREAD * variance.rsqrt()
+def left(times: Tensor) -> Tensor:
+    """The time that is left, [N, 1, 1, 1] of [N], ``NEAREST`` at least."""
+    return (1 - times.float()).clamp_min(NEAREST)[:, None, None, None]
 
 
 def _waves(times: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ import numpy as np
 
 from vlp.data.loading import Examples, TokenIds
 from vlp.data.scenes.oracle import truth
-from vlp.data.scenes.parser import parse
 from vlp.evaluation.intervals import Bootstrap
 from vlp.evaluation.slices import by_slice
 from vlp.tasks.base import Evaluation
+from vlp.tasks.generation.parser import parse
 
 _SHEET = (6, 8)
 """Rows and columns of the sheet of samples."""

@@ -2,7 +2,7 @@
 
 A flow from noise to pixels, led by the frozen, pre-trained text encoder. Several candidates are drawn for each prompt
 and the one is kept that the pre-trained matching head thinks truest, as DALL·E did with CLIP. What is drawn is judged
-by a parser that knows none of these models (``vlp.data.scenes.parser``), where the prompts are statements about scenes.
+by a parser that knows none of these models (``vlp.tasks.generation.parser``), where prompts are statements about scenes.
 
 Sources: flow matching, Lipman et al. 2022, https://arxiv.org/abs/2210.02747; rectified flow, Liu et al. 2022,
 https://arxiv.org/abs/2209.03003; guidance, Ho & Salimans 2022, https://arxiv.org/abs/2207.12598; the choice among
@@ -17,7 +17,6 @@ from typing import Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -29,7 +28,7 @@ from vlp.runtime import sampling
 from vlp.tasks import base
 from vlp.tasks.base import Evaluation, ExportPart, TaskParams
 from vlp.tasks.generation import report
-from vlp.tasks.generation.flow import Velocity, scaling
+from vlp.tasks.generation.flow import Velocity, left
 
 
 class Params(TaskParams):
@@ -92,7 +91,7 @@ class Task(base.Task):
             ValueError: pre-training had none, and there is more than one candidate to choose from.
         """
         if head := objectives.get("matching"):
-            self.matching.load_state_dict({name.removeprefix("logit."): value for name, value in head.items()})
+            self.matching.load_state_dict({name: head[f"logit.{name}"] for name in ("weight", "bias")})
         elif self.params.candidates > 1:
             raise ValueError(
                 "tasks.generation.candidates: pre-training had no `matching` objective to choose among them with; "
@@ -120,7 +119,7 @@ class Task(base.Task):
         return Batch(images=examples.images(rows), texts={"caption": padded}, targets={})
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The square of what the velocity misses, scaled to weigh every time alike."""
+        """The mean square of what the velocity misses."""
         texts = batch.texts["caption"]
         with torch.no_grad():
             text = self.model.encode_text(texts.input_ids, texts.attention_mask).tokens
@@ -129,9 +128,9 @@ class Task(base.Task):
         times = torch.sigmoid(self.params.time_mean + torch.randn(len(data), device=data.device))
         t = times[:, None, None, None]
         points = t * data + (1 - t) * noise
-        scaled, skip, out = scaling(times)
-        found = self.velocity.network(points * scaled, times, text, texts.attention_mask)
-        return {"flow_loss": F.mse_loss(found, (data - noise - skip * points) / out)}
+        found = self.velocity.picture(points, times, text, texts.attention_mask)
+        # Of the velocity: what is missed of the picture, the more telling the less time is left.
+        return {"flow_loss": ((found - data) / left(times)).square().mean()}
 
     @torch.inference_mode()
     def draw(

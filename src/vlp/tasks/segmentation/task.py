@@ -318,7 +318,7 @@ class _Mask(nn.Module):
 
 
 def _shapes(model: VLPModel, size: int) -> tuple[list[Scale], int, int]:
-    """Sizes and channels of the encoder's maps, the width of image tokens and how many hints a place gets, by a trial."""
+    """By a trial: the encoder's maps, the width of image tokens, and how many hints a place gets."""
     training, encoder = model.training, model.eval().image_encoder
     ids = torch.full((1, 2), model.config.pad_token_id)
     mask = torch.ones_like(ids)

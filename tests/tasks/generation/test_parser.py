@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from vlp.data.scenes.oracle import truth
-from vlp.data.scenes.parser import parse
 from vlp.data.scenes.render import render
 from vlp.data.scenes.world import COLOURS, SHAPES, SIZES, Colour, Scene, Size, Thing, sample, stream
+from vlp.tasks.generation.parser import parse
 
 
 def looks(scene: Scene) -> Counter[tuple[str, str, str]]:
