@@ -31,6 +31,7 @@ def prepare(
     regions: bool = True,
     questions: bool = True,
     labels: bool = True,
+    annotated: bool = True,
 ) -> Path:
     """Write ``count`` scenes into ``folder`` as the preprocess stage would, with or without some of what they have."""
     found = []
@@ -47,7 +48,7 @@ def prepare(
                 regions=tuple(
                     (region.expression, image.prepare_mask(region.mask, IMAGE)) for region in record.regions if regions
                 ),
-                annotation=record.annotation,
+                annotation=record.annotation if annotated else None,
             )
         )
     texts = sorted({each for example in found for each in examples.texts(example)})

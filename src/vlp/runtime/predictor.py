@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from vlp import plugins
 from vlp.records import Answer
@@ -18,6 +18,11 @@ from vlp.runtime.inputs import Inputs
 from vlp.runtime.session import Graph
 from vlp.runtime.tasks.base import Answering
 from vlp.runtime.threads import usable_processors
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vlp.runtime.tasks.segmentation import Segmentation
 
 TASKS = "vlp.runtime.tasks"
 
@@ -129,4 +134,39 @@ class Predictor:
             BundleError: the bundle has no classification task.
         """
         found: Answer = self.task("classification").classify(image, text)
+        return found
+
+    def segment(self, image: bytes, text: str) -> Segmentation:
+        """Which pixels does the text name?
+
+        Args:
+            image: an image file's bytes.
+            text: an expression ("the small red circle").
+
+        Returns:
+            The mask and the probabilities behind it, at the image's prepared size.
+
+        Raises:
+            ImageError: the image is refused.
+            InputError: the text is refused.
+            BundleError: the bundle has no segmentation task.
+        """
+        found: Segmentation = self.task("segmentation").segment(image, text)
+        return found
+
+    def generate(self, text: str, seed: int) -> np.ndarray:
+        """A picture of what the text says.
+
+        Args:
+            text: a statement.
+            seed: 0 or more; the same bundle, text and seed give the same picture.
+
+        Returns:
+            uint8 [S, S, 3].
+
+        Raises:
+            InputError: the text or the seed is refused.
+            BundleError: the bundle has no generation task.
+        """
+        found: np.ndarray = self.task("generation").generate(text, seed)
         return found

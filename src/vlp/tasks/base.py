@@ -53,12 +53,14 @@ class Evaluation:
     """What evaluating a task yields.
 
     ``metrics`` by the names of the metrics contract; ``plots`` file name → rows, for ``dvc plots``;
-    ``predictions`` one row an input, for reports that compare two models record by record.
+    ``predictions`` one row an input, for reports that compare two models record by record; ``pictures`` file
+    name → uint8 [H, W, 3], for a person to look at.
     """
 
     metrics: dict[str, Any]
     plots: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     predictions: list[dict[str, Any]] = field(default_factory=list)
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class Task(nn.Module, ABC):
