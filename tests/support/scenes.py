@@ -32,17 +32,19 @@ def prepare(
     questions: bool = True,
     labels: bool = True,
     annotated: bool = True,
+    captions: int = 4,
 ) -> Path:
     """Write ``count`` scenes into ``folder`` as the preprocess stage would, with or without some of what they have."""
     found = []
     for record in records(count):
-        captions = record.captions if negatives else tuple(replace(c, negative=None) for c in record.captions)
+        said = record.captions[:captions]
+        said = said if negatives else tuple(replace(caption, negative=None) for caption in said)
         found.append(
             Example(
                 id=record.id,
                 group=record.group,
                 image=image.prepare(record.image, IMAGE).pixels,
-                captions=captions,
+                captions=said,
                 labels=record.labels if labels else (),
                 questions=record.questions if questions else (),
                 regions=tuple(
@@ -69,6 +71,7 @@ def prepare(
         "splits": {"train": {"regions": sum(len(example.regions) for example in train)}},
         "vocabulary_size": tokenizer.get_vocab_size(),
         "image_size": IMAGE.size,
+        "max_tokens": TEXT.max_tokens,
         **special,
     }
     (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
