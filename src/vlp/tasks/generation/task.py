@@ -2,7 +2,7 @@
 
 A flow from noise to pixels, led by the frozen, pre-trained text encoder. Several candidates are drawn for each prompt
 and the one is kept that the pre-trained matching head thinks truest, as DALL·E did with CLIP. What is drawn is judged
-by a parser that knows none of these models (``vlp.tasks.generation.parser``), where prompts are statements about scenes.
+by a parser that knows none of these models (``vlp.tasks.generation.parser``), where prompts speak of scenes.
 
 Sources: flow matching, Lipman et al. 2022, https://arxiv.org/abs/2210.02747; rectified flow, Liu et al. 2022,
 https://arxiv.org/abs/2209.03003; guidance, Ho & Salimans 2022, https://arxiv.org/abs/2207.12598; the choice among
