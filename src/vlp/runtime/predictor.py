@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from vlp import plugins
+from vlp.preprocessing.image import ImageError
 from vlp.records import Answer
 from vlp.runtime import bundle as bundles
 from vlp.runtime.bundle import Bundle, BundleError
-from vlp.runtime.inputs import Inputs
+from vlp.runtime.explain import Explanation
+from vlp.runtime.inputs import InputError, Inputs
 from vlp.runtime.session import Graph
 from vlp.runtime.tasks.base import Answering
 from vlp.runtime.threads import usable_processors
+
+__all__ = ["BundleError", "ImageError", "InputError", "Predictor"]
 
 TASKS = "vlp.runtime.tasks"
 
@@ -75,6 +79,15 @@ class Predictor:
             raise BundleError(f"{self.bundle.folder}: no task {name!r}; it holds {', '.join(self.tasks) or 'none'}")
         return self._answering[name]
 
+    def limit_images(self, *, max_bytes: int, max_pixels: int) -> None:
+        """Refuse images above these, too: a service may allow less than the training data had.
+
+        Args:
+            max_bytes: of a file.
+            max_pixels: width times height.
+        """
+        self.inputs.limit_images(max_bytes=max_bytes, max_pixels=max_pixels)
+
     def match(self, image: bytes, texts: Sequence[str]) -> list[Answer]:
         """Is each text true of the image? The image is encoded once.
 
@@ -91,4 +104,19 @@ class Predictor:
             BundleError: the bundle has no matching task.
         """
         found: list[Answer] = self.task("matching").match(image, texts)
+        return found
+
+    def explain(self, image: bytes, text: str) -> Explanation:
+        """Is the text true of the image, and which parts of the image say so?
+
+        Args:
+            image: an image file's bytes.
+            text: one statement.
+
+        Raises:
+            ImageError: the image is refused.
+            InputError: the text is refused.
+            BundleError: the bundle has no matching task.
+        """
+        found: Explanation = self.task("matching").explain(image, text)
         return found

@@ -1,0 +1,84 @@
+"""What is not a prediction: the page and its files, the samples, and what is served, as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from service import endpoints, openapi
+from service.settings import read
+from vlp.runtime import bundle as bundles
+
+PAGE = Path(__file__).parent / "page"
+SETTINGS = read()
+
+
+async def index(_: Request) -> Response:
+    """The page for people."""
+    return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
+
+
+async def tasks(request: Request) -> Response:
+    """What this bundle answers, and the limits of a request."""
+    predictor = request.app.state.predictor
+    return JSONResponse(
+        {
+            "tasks": list(predictor.tasks),
+            "endpoints": [
+                {"name": endpoint.name, "task": endpoint.task, "title": endpoint.title}
+                for endpoint in endpoints.available(predictor)
+            ],
+            "limits": {
+                name: getattr(SETTINGS, name) for name in ("max_bytes", "max_pixels", "max_texts", "max_characters")
+            },
+        }
+    )
+
+
+async def lineage(request: Request) -> Response:
+    """What the bundle was made of: data, parameters, weights, libraries, metrics."""
+    bundle = request.app.state.predictor.bundle
+    found: dict[str, Any] = {
+        "lineage": _json(bundle.path(bundles.LINEAGE)),
+        "metrics": _json(bundle.path(bundles.METRICS)),
+        "params": bundle.params,
+        "tasks": {name: {"decision": task.decision} for name, task in bundle.tasks.items()},
+        "files": bundle.files,
+    }
+    return JSONResponse(found)
+
+
+async def document(request: Request) -> Response:
+    """The OpenAPI document of the endpoints that this bundle answers."""
+    state = request.app.state
+    return JSONResponse(openapi.document(state.service, endpoints.available(state.predictor), SETTINGS))
+
+
+async def samples(_: Request) -> Response:
+    """The sample pictures, where they come from, and texts to try with them."""
+    index = SETTINGS.samples / "index.json"
+    return JSONResponse(_json(index) if index.is_file() else {"source": "", "samples": []})
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+site = Starlette(
+    routes=[
+        Route("/", index),
+        Route("/tasks", tasks),
+        Route("/lineage", lineage),
+        Route("/docs.json", document),
+        Route("/samples/index.json", samples),
+        Mount("/page", StaticFiles(directory=PAGE)),
+        Mount("/samples", StaticFiles(directory=SETTINGS.samples, check_dir=False)),
+    ]
+)
