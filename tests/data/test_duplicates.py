@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from vlp.data.duplicates import near_pairs, shifted_distance
-from vlp.data.quality import appearance, thumbnail
+from vlp.data.quality import thumbnail
 from vlp.data.scenes.render import render
 from vlp.data.scenes.world import sample, stream
+from vlp.preprocessing.statistics import appearance
 
 DISTANCE = 5.0
 Pictures = list[np.ndarray]

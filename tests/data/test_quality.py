@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlp.data.quality import appearance, measure, measure_all, thumbnail
+from vlp.data.quality import measure, measure_all, thumbnail
 from vlp.data.scenes.world import Scene, Thing
 from vlp.preprocessing.image import ImageParams
 from vlp.preprocessing.text import TextParams
@@ -107,24 +107,6 @@ def test_all_records_are_measured_in_order(capsys: pytest.CaptureFixture[str]) -
     records = [record(id=f"r{number}") for number in range(5)]
     assert list(measure_all(records, IMAGE, TEXT)) == [measure(each, IMAGE, TEXT) for each in records]
     assert "records measured" in capsys.readouterr().err
-
-
-def test_a_flat_grey_picture_has_no_appearance() -> None:
-    assert appearance(np.full((16, 16, 3), 90, dtype=np.uint8)) == pytest.approx((0, 0, 0), abs=1e-6)
-
-
-def test_saturation_and_contrast_are_on_the_scale_of_eight_bits() -> None:
-    pixels = np.zeros((16, 16, 3), dtype=np.uint8)
-    pixels[:8, :, 0] = 255
-    _, contrast, saturation = appearance(pixels)
-    assert saturation == pytest.approx(127.5)
-    assert contrast == pytest.approx(255 * 0.299 / 2, rel=1e-4)
-
-
-def test_blur_takes_sharpness_away() -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    blurred = np.asarray(Image.fromarray(noise).resize((8, 8)).resize((32, 32)))
-    assert appearance(blurred)[0] < appearance(noise)[0] / 20
 
 
 @pytest.mark.parametrize("side", [16, 32, 50, 64])

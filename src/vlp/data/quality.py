@@ -16,12 +16,12 @@ import numpy as np
 from vlp.data.duplicates import SIDE as THUMBNAIL
 from vlp.data.parallel import ordered_map
 from vlp.preprocessing.image import ImageError, ImageParams, Prepared, format_of, prepare
+from vlp.preprocessing.statistics import appearance
 from vlp.preprocessing.text import TextParams, clean, problem, script, words
 from vlp.progress import track
 from vlp.records import Measured, Record
 
 _REASON = re.compile(r"[a-z][a-z0-9_]*: ")
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Rec. 601
 
 
 def measure(record: Record, image: ImageParams, text: TextParams) -> Measured:
@@ -73,25 +73,6 @@ def measure_all(
         total: how many records there are, if known: for the time left.
     """
     yield from track(ordered_map(partial(measure, image=image, text=text), records), "records measured", total)
-
-
-def appearance(pixels: np.ndarray) -> tuple[float, float, float]:
-    """Sharpness (variance of the Laplacian of the luma), contrast (standard deviation of the luma) and saturation.
-
-    Args:
-        pixels: uint8 [S, S, 3].
-
-    Returns:
-        Three numbers on the 8-bit scale; saturation is the mean of max(R, G, B) − min(R, G, B).
-
-    Source: Pech-Pacheco et al. 2000, Diatom autofocusing in brightfield microscopy (the Laplacian's variance).
-    """
-    luma = pixels @ _LUMA
-    laplacian = 4 * luma[1:-1, 1:-1] - luma[:-2, 1:-1] - luma[2:, 1:-1] - luma[1:-1, :-2] - luma[1:-1, 2:]
-    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    brightest = np.maximum(np.maximum(red, green), blue)
-    darkest = np.minimum(np.minimum(red, green), blue)
-    return float(laplacian.var()), float(luma.std()), float((brightest - darkest).mean())
 
 
 def thumbnail(pixels: np.ndarray) -> bytes:
