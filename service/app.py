@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import bentoml
 from bentoml.exceptions import InvalidArgument, NotFound
@@ -16,7 +16,8 @@ from bentoml.exceptions import InvalidArgument, NotFound
 from service import endpoints, logs, metrics, schemas, web
 from service import settings as settings_
 from service.guard import Guard
-from vlp.runtime.predictor import BundleError, ImageError, InputError, Predictor
+from service.records import Records
+from vlp.runtime.predictor import Answer, ImageError, InputError, Predictor
 from vlp.runtime.threads import usable_processors
 
 SETTINGS = settings_.read()
@@ -30,7 +31,9 @@ Result = TypeVar("Result")
     threads=SETTINGS.parallel,
     # The guard's limits come first, and answer in words; this is for what never reaches it.
     traffic={"timeout": 2 * (SETTINGS.timeout_s + SETTINGS.upload_timeout_s)},
+    metrics={"enabled": False},
     logging={"access": {"enabled": False}},
+    monitoring={"enabled": True, "type": "default", "options": {"log_path": str(SETTINGS.records)}},
 )
 class VisionLanguage:
     """Questions about pictures, answered by an exported bundle."""
@@ -44,9 +47,16 @@ class VisionLanguage:
         self.predictor.limit_images(max_bytes=SETTINGS.max_bytes, max_pixels=SETTINGS.max_pixels)
         endpoints.warm_up(self.predictor)
         web.site.state.predictor = self.predictor
-        log.info(
-            "ready", extra={"tasks": list(self.predictor.tasks), "seconds": round(time.perf_counter() - begun, 3)}
-        )
+        self.records = None
+        if SETTINGS.records is not None:
+            self.records = Records(self.predictor.inputs.tokenizer, self.predictor.bundle.name)
+        log.info("ready", extra={"tasks": list(self.predictor.tasks), "seconds": round(time.perf_counter() - begun, 3)})
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        """Write the records that still wait."""
+        if self.records is not None:
+            self.records.close()
 
     def _predict(self, name: str, size: int, call: Callable[[], Result]) -> Result:
         """Run one prediction: what the caller got wrong becomes a 4xx, and the metrics are told."""
@@ -65,7 +75,16 @@ class VisionLanguage:
     @bentoml.api(input_spec=schemas.Matching)
     def match(self, image: bytes, texts: list[str]) -> schemas.Matched:
         """Is each text true of the picture? The picture is encoded once for all of them."""
-        found = self._predict("match", len(texts), lambda: self.predictor.match(image, texts))
+
+        def ask() -> list[Answer]:
+            inputs = self.predictor.inputs
+            clean, pixels = inputs.cleaned(texts), inputs.pixels(image)
+            answers: list[Answer] = self.predictor.task("matching").match_prepared(pixels, clean)
+            if self.records is not None:
+                self.records.add(pixels, clean, answers)
+            return answers
+
+        found = self._predict("match", len(texts), ask)
         return schemas.Matched(
             answers=[
                 schemas.Judged(text=text, decision=answer.decision, score=answer.score, scores=answer.scores)
@@ -83,7 +102,9 @@ class VisionLanguage:
         )
 
 
-VisionLanguage.mount_asgi_app(web.site, path="/", name="site")
-VisionLanguage.add_asgi_middleware(Guard, settings=SETTINGS, endpoints=endpoints.PATHS)
-web.site.state.service = VisionLanguage
-assert endpoints.BY_NAME.keys() == VisionLanguage.apis.keys()
+# BentoML's decorator gives back a Service, whatever its types say.
+_service: Any = VisionLanguage
+_service.mount_asgi_app(web.site, path="/", name="site")
+_service.add_asgi_middleware(Guard, settings=SETTINGS, endpoints=endpoints.PATHS)
+web.site.state.service = _service
+assert endpoints.BY_NAME.keys() == _service.apis.keys()

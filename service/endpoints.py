@@ -39,6 +39,7 @@ def available(predictor: Predictor) -> list[Endpoint]:
 
 def warm_up(predictor: Predictor) -> None:
     """Ask every endpoint once, so that the first user waits no longer than the next ones."""
+    Image.init()  # otherwise the first file that is no picture waits for every decoder to load
     out = io.BytesIO()
     Image.new("RGB", (64, 64), (127, 127, 127)).save(out, "PNG")
     for endpoint in available(predictor):

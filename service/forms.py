@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import types
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self, get_args, get_origin
 
 from bentoml import IODescriptor
 from bentoml.exceptions import BentoMLException, InvalidArgument
-from http import HTTPStatus
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -71,6 +71,8 @@ class Fields(IODescriptor):
 
     @classmethod
     async def _field(cls, name: str, form: FormData) -> Any:
+        if name not in cls.model_fields:
+            return None  # the model says that it is one too many
         values = form.getlist(name)
         if name in cls.multipart_fields:
             if len(values) != 1 or not isinstance(values[0], UploadFile):
@@ -78,8 +80,7 @@ class Fields(IODescriptor):
             return await values[0].read()
         if any(isinstance(value, UploadFile) for value in values):
             raise InvalidArgument(f"{name}: expected text, found an uploaded file")
-        field = cls.model_fields.get(name)
-        if field is None or not _is_list(field.annotation):
+        if not _is_list(cls.model_fields[name].annotation):
             return values[0] if len(values) == 1 else values
         return _listed(str(values[0])) if len(values) == 1 else values
 

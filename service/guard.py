@@ -45,7 +45,7 @@ log = logging.getLogger("vlp.service")
 
 
 @dataclass
-class Refusal(Exception):
+class RefusedError(Exception):
     """A request that goes no further."""
 
     status: HTTPStatus
@@ -106,11 +106,11 @@ class Guard:
                 await self._bounded(scope, body, answer)
             else:
                 await self.app(scope, receive, answer)
-        except Refusal as refusal:
+        except RefusedError as refusal:
             await answer.refuse(refusal)
         finally:
-            REQUEST_ID.reset(token)
             _report(exchange)
+            REQUEST_ID.reset(token)
 
     def _authorise(self, path: str, headers: dict[str, str]) -> None:
         if self.key is None or path in OPEN or path.startswith(OPEN_FOLDERS):
@@ -118,7 +118,7 @@ class Guard:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         given = token.strip().encode() if scheme.lower() == "bearer" else b""
         if not hmac.compare_digest(given, self.key):
-            raise Refusal(
+            raise RefusedError(
                 HTTPStatus.UNAUTHORIZED,
                 "this service needs its API key: Authorization: Bearer <key>",
                 {"www-authenticate": "Bearer"},
@@ -126,7 +126,7 @@ class Guard:
 
     async def _body(self, headers: dict[str, str], receive: Receive, exchange: Exchange) -> bytes:
         limit = self.settings.max_bytes
-        refusal = Refusal(
+        refusal = RefusedError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the request has more than {limit} bytes", {"connection": "close"}
         )
         if (told := headers.get("content-length", "")).isdecimal() and int(told) > limit:
@@ -143,20 +143,20 @@ class Guard:
                         return b"".join(pieces)
         except TimeoutError:
             late = f"the request's body took longer than {self.settings.upload_timeout_s:g} s"
-            raise Refusal(HTTPStatus.REQUEST_TIMEOUT, late, {"connection": "close"}) from None
-        raise Refusal(HTTPStatus.BAD_REQUEST, "the connection closed before the request's body was complete")
+            raise RefusedError(HTTPStatus.REQUEST_TIMEOUT, late, {"connection": "close"}) from None
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "the connection closed before the request's body was complete")
 
     async def _bounded(self, scope: Scope, body: bytes, answer: Answer) -> None:
         """Run the endpoint if there is a place for it, and answer when its time is up, finished or not."""
         if self.taken >= self.places:
-            raise Refusal(
+            raise RefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 f"{self.taken} predictions are waiting or running already; try again shortly",
                 {"retry-after": "1"},
             )
         self.taken += 1
         metrics.IN_FLIGHT.inc()
-        task = asyncio.create_task(self.app(scope, _replayed(body), answer))
+        task = asyncio.create_task(self._run(scope, body, answer))
         self.unfinished.add(task)
         task.add_done_callback(self._release)
         done, _ = await asyncio.wait({task}, timeout=self.settings.timeout_s)
@@ -166,13 +166,16 @@ class Guard:
         # A prediction that runs cannot be stopped: it keeps its place until it is through, so that what is
         # admitted stays bounded. One that still waits is taken out of the queue.
         task.cancel()
-        refusal = Refusal(
+        refusal = RefusedError(
             HTTPStatus.SERVICE_UNAVAILABLE,
             f"no answer within {self.settings.timeout_s:g} s; try again later",
             {"retry-after": "5"},
         )
         await answer.refuse(refusal)
         answer.closed = True
+
+    async def _run(self, scope: Scope, body: bytes, answer: Answer) -> None:
+        await self.app(scope, _replayed(body), answer)
 
     def _release(self, task: asyncio.Task[None]) -> None:
         self.taken -= 1
@@ -227,7 +230,7 @@ class Answer:
             text = _OUR_FAULT if held["status"] >= 500 else _message(b"".join(self._pieces), held["status"])
             await self._error(held["status"], text, headers)
 
-    async def refuse(self, refusal: Refusal) -> None:
+    async def refuse(self, refusal: RefusedError) -> None:
         """Answer with an error, unless an answer has begun."""
         if self.exchange.status and self._held is None:
             return
@@ -265,7 +268,6 @@ def _report(exchange: Exchange) -> None:
     log.info(
         "request",
         extra={
-            "request_id": exchange.id,
             "method": exchange.method,
             "path": exchange.path[:200],
             "status": exchange.status,

@@ -13,7 +13,7 @@ from service.guard import REQUEST_ID
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 # BentoML's own additions, of which the request id says all.
-_LEFT_OUT = frozenset({"levelname_bracketed", "component", "trace_msg", "service_name"})
+_LEFT_OUT = frozenset({"levelname_bracketed", "component", "trace_msg", "service_name", "request_id"})
 
 
 class JsonFormatter(logging.Formatter):
@@ -28,9 +28,9 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        extra = {name: value for name, value in vars(record).items() if name not in _STANDARD | _LEFT_OUT}
-        line |= extra
-        line["request_id"] = extra.get("request_id") or REQUEST_ID.get() or None
+        if request := REQUEST_ID.get():
+            line["request_id"] = request
+        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD | _LEFT_OUT}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False, default=str)
@@ -49,6 +49,7 @@ def configure() -> None:
     root = logging.getLogger()
     ours = logging.getLogger("vlp")
     ours.setLevel(logging.INFO)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each broken form
     for name in (None, "bentoml", "uvicorn.error", "circus"):
         for handler in logging.getLogger(name).handlers:
             handler.setFormatter(JsonFormatter())

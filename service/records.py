@@ -12,14 +12,15 @@ import logging
 import queue
 import threading
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import bentoml
 
 from service import metrics
 from service.guard import REQUEST_ID
-from vlp.runtime.served import Answer, Served, observe
+from vlp.runtime.predictor import Answer
+from vlp.runtime.served import Served, observe
 
 NAME = "vlp"
 PREDICTED = frozenset({"score"})
@@ -47,7 +48,7 @@ class Records:
 
     def add(self, pixels: Any, texts: list[str], answers: list[Answer]) -> None:
         """Have one answered request written: its prepared image and clean texts, in the order of ``answers``."""
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
         try:
             self._queue.put_nowait((pixels, texts, answers, REQUEST_ID.get(), now))
         except queue.Full:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from bentoml import IODescriptor
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from service.forms import Fields
@@ -55,7 +56,7 @@ class Judged(BaseModel):
     scores: dict[str, float] = Field(description="the probability of each decision")
 
 
-class Matched(BaseModel):
+class Matched(IODescriptor):
     """An answer for each text, in order."""
 
     model_config = _example(
@@ -72,7 +73,7 @@ class Matched(BaseModel):
     answers: list[Judged]
 
 
-class Explained(Judged):
+class Explained(IODescriptor, Judged):
     """An answer, and which parts of the picture it rests on."""
 
     heat: list[list[float]] = Field(

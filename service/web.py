@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from service import endpoints, openapi
+from service import endpoints, metrics, openapi
 from service.settings import read
 from vlp.runtime import bundle as bundles
 
@@ -46,8 +47,11 @@ async def lineage(request: Request) -> Response:
     """What the bundle was made of: data, parameters, weights, libraries, metrics."""
     bundle = request.app.state.predictor.bundle
     found: dict[str, Any] = {
-        "lineage": _json(bundle.path(bundles.LINEAGE)),
-        "metrics": _json(bundle.path(bundles.METRICS)),
+        "bundle": bundle.name,
+        **{
+            name: _json(bundle.path(file)) if file in bundle.files else {}
+            for name, file in {"lineage": bundles.LINEAGE, "metrics": bundles.METRICS}.items()
+        },
         "params": bundle.params,
         "tasks": {name: {"decision": task.decision} for name, task in bundle.tasks.items()},
         "files": bundle.files,
@@ -59,6 +63,12 @@ async def document(request: Request) -> Response:
     """The OpenAPI document of the endpoints that this bundle answers."""
     state = request.app.state
     return JSONResponse(openapi.document(state.service, endpoints.available(state.predictor), SETTINGS))
+
+
+async def figures(_: Request) -> Response:
+    """For Prometheus."""
+    content, kind = await to_thread.run_sync(metrics.exposed)
+    return Response(content, headers={"content-type": kind})
 
 
 async def samples(_: Request) -> Response:
@@ -76,6 +86,7 @@ site = Starlette(
         Route("/", index),
         Route("/tasks", tasks),
         Route("/lineage", lineage),
+        Route("/metrics", figures),
         Route("/docs.json", document),
         Route("/samples/index.json", samples),
         Mount("/page", StaticFiles(directory=PAGE)),

@@ -21,7 +21,7 @@ from vlp.runtime.session import Graph
 from vlp.runtime.tasks.base import Answering
 from vlp.runtime.threads import usable_processors
 
-__all__ = ["BundleError", "ImageError", "InputError", "Predictor"]
+__all__ = ["Answer", "BundleError", "ImageError", "InputError", "Predictor"]
 
 TASKS = "vlp.runtime.tasks"
 
