@@ -24,15 +24,15 @@ def two_sides(size: int) -> np.ndarray:
 def test_what_speaks_for_is_above_zero_and_what_speaks_against_below(size: int) -> None:
     whole, heat = occlusion(two_sides(size), red_less_blue)
     assert whole == pytest.approx(0, abs=0.02)
-    assert heat.shape == (8, 8)
-    assert (heat[:, :3] > 0).all()
-    assert (heat[:, 5:] < 0).all()
+    assert heat.shape == (12, 12)
+    assert (heat[:, :5] > 0).all()
+    assert (heat[:, 7:] < 0).all()
 
 
 def test_a_window_inside_one_colour_costs_its_share_of_the_picture() -> None:
-    # A window of 3 cells of 8 pixels, painted (128, 0, 128) of 64×64: it loses 24² × (255 − 0) / 255 / 64².
-    _, heat = occlusion(two_sides(64), red_less_blue)
-    assert heat[4, 1] == pytest.approx(24**2 / 64**2, rel=0.2)
+    # A window of 3×3 cells of 8 pixels, red and painted over with (128, 0, 128), in a picture of 96×96.
+    _, heat = occlusion(two_sides(96), red_less_blue)
+    assert heat[6, 2] == pytest.approx(24**2 / 96**2, rel=0.01)
 
 
 def test_nothing_carries_the_score_of_a_plain_picture() -> None:
@@ -49,4 +49,4 @@ def test_images_are_scored_a_few_at_a_time() -> None:
 
     occlusion(two_sides(64), score)
     assert max(sizes) <= 16
-    assert sum(sizes) == 65
+    assert sum(sizes) == 145

@@ -59,7 +59,7 @@ def test_the_map_shows_what_speaks_for_the_text_and_what_against(client: httpx.C
     found = client.post("/explain", files={"image": png("red")}, data={"text": "a red square"}).json()
     assert found["decision"] == "true"
     assert found["score"] == pytest.approx(Predictor.open(bundle).match(png("red"), ["a red square"])[0].score)
-    assert [len(row) for row in found["heat"]] == [8] * 8
+    assert [len(row) for row in found["heat"]] == [12] * 12
 
 
 def test_lineage_tells_what_is_served(client: httpx.Client, bundle: Path) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 
 from vlp.records import Answer
 
-CELLS = 8
-"""G: the map's side."""
+CELLS = 12
+"""G: the map's side. With windows of 3×3 cells, a quarter of the picture's side each."""
 _REACH = 1
 """Cells on each side of a window's own that it covers: 3×3 in all."""
 _AT_ONCE = 16
