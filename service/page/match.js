@@ -78,6 +78,11 @@ export function matchPanel({ limits, picture, announce, attempt, explains }) {
     statement.input.focus();
   }
 
+  document.getElementById("stage").addEventListener("overlayhidden", () => {
+    rows.forEach((row) => { row.chosen = false; });
+    draw();
+  });
+
   return {
     element: make("div", {},
       make("p", { class: "lead", text: "Is it true of the picture? The model gives each statement a probability." }),

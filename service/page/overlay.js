@@ -63,6 +63,8 @@ export function showMask(mask) {
 }
 
 export function hide() {
+  if (!stage.classList.contains("explained")) return;
   stage.classList.remove("explained");
   legend.hidden = true;
+  stage.dispatchEvent(new Event("overlayhidden"));
 }

@@ -30,3 +30,11 @@ def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 def client(server: Server) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.url, timeout=30) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def locked(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+    """Two workers behind an API key, and the key."""
+    key = "a-key-of-good-length"
+    with served(bundle, tmp_path_factory.mktemp("locked") / "run", api_key=key, workers=2) as running:
+        yield running, key

@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +15,7 @@ import pytest
 from service.guard import Guard
 from service.settings import Settings
 from support.bundles import png
-from support.served import served
+from support.served import Server
 
 KEY = "a-key-of-good-length"
 
@@ -184,17 +183,18 @@ def test_only_the_key_opens(given: str, status: int) -> None:
     assert KEY not in json.dumps(found)
 
 
-def test_a_served_bundle_with_a_key(bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.xdist_group("service")
+def test_a_served_bundle_with_a_key(locked: tuple[Server, str]) -> None:
+    server, key = locked
     request = {"files": {"image": png("red")}, "data": {"texts": "a red square"}}
-    with served(bundle, tmp_path / "run", api_key=KEY, workers=2) as server:
-        with httpx.Client(base_url=server.url, timeout=30) as client:
-            assert {client.get(path).status_code for path in ("/", "/livez", "/readyz", "/page/app.js")} == {200}
-            locked = ("/tasks", "/lineage", "/docs.json", "/metrics", "/schema.json", "/nothing")
-            assert {client.get(path).status_code for path in locked} == {401}
-            refused = client.post("/match", **request)
-            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
-            client.headers["Authorization"] = f"Bearer {KEY}"
-            assert client.post("/match", **request).json()["answers"][0]["decision"] == "true"
-            assert client.get("/docs.json").json()["security"] == [{"key": []}]
-            assert 'vlp_batch_size_sum{task="matching"}' in client.get("/metrics").text  # of both workers
-        assert KEY not in (server.folder / "log").read_text()
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        assert {client.get(path).status_code for path in ("/", "/livez", "/readyz", "/page/app.js")} == {200}
+        shut = ("/tasks", "/lineage", "/docs.json", "/metrics", "/schema.json", "/nothing")
+        assert {client.get(path).status_code for path in shut} == {401}
+        refused = client.post("/match", **request)
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        client.headers["Authorization"] = f"Bearer {key}"
+        assert client.post("/match", **request).json()["answers"][0]["decision"] == "true"
+        assert client.get("/docs.json").json()["security"] == [{"key": []}]
+        assert 'vlp_batch_size_sum{task="matching"}' in client.get("/metrics").text  # of both workers
+    assert key not in (server.folder / "log").read_text()
