@@ -14,7 +14,6 @@ from pathlib import Path
 from service import settings
 from vlp.runtime import bundle as bundles
 
-ROOT = Path(__file__).resolve().parent.parent
 SERVICE = "service.app:VisionLanguage"
 
 
@@ -31,8 +30,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         bundles.read(settings.read().bundle)
     except (settings.SettingsError, bundles.BundleError) as error:
         sys.exit(f"error: {error}")
+    if arguments.check:
+        return
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
-    roots = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    roots = [str(settings.ROOT), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, roots))
     serve = ["-m", "bentoml", "serve", SERVICE, "--host", arguments.host, "--port", str(arguments.port)]
     os.execv(sys.executable, [sys.executable, *serve])
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         + ", ".join(settings.variable(name) for name in settings.Settings.model_fields),
     )
     parser.add_argument("--bundle", metavar="DIR", type=Path, help="what the export stage wrote; models/bundle")
+    parser.add_argument("--check", action="store_true", help="only check the bundle and the settings")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on; %(default)s")
     parser.add_argument("--port", type=int, default=3000, help="%(default)s")
     return parser

@@ -10,6 +10,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 PREFIX = "VLP_"
+ROOT = Path(__file__).resolve().parent.parent
+"""Of the repository, or of a bento's files."""
 
 
 class SettingsError(ValueError):
@@ -21,7 +23,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    bundle: Path = Field(Path("models/bundle"), description="the exported bundle that is served")
+    bundle: Path = Field(ROOT / "models" / "bundle", description="the exported bundle that is served")
     api_key: SecretStr | None = Field(
         None, min_length=16, description="when set, every request but health and the page needs it as a Bearer token"
     )

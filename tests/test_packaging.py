@@ -60,7 +60,7 @@ def test_serving_installs_no_training_and_no_orchestration():
 
 DECLARED = {canonicalize_name(one.name) for name, extra in EXTRAS.items() if name != "dev" for one in extra}
 DECLARED |= {canonicalize_name(one.name) for one in SERVING}
-# Distributions that are declared for another reason than an import in src/vlp.
+# Distributions that are declared for another reason than an import.
 NOT_IMPORTED = {
     "dvc": "runs the stages",
     "gto": "registers and promotes models",
@@ -72,17 +72,17 @@ NOT_IMPORTED = {
 
 @cache
 def imported() -> dict[str, set[str]]:
-    """Distribution → the files of src/vlp that import it."""
+    """Distribution → the files of src/vlp and service that import it."""
     distributions = packages_distributions()
     found: dict[str, set[str]] = {}
-    for path in sorted((PROJECT / "src" / "vlp").rglob("*.py")):
+    for path in sorted([*(PROJECT / "src" / "vlp").rglob("*.py"), *(PROJECT / "service").rglob("*.py")]):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-            for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"vlp"}:
+            for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"vlp", "service"}:
                 owners = {canonicalize_name(one) for one in distributions.get(top, [top])}
                 for owner in owners & DECLARED or owners:  # `ruamel` is shared by several
-                    found.setdefault(owner, set()).add(path.relative_to(PROJECT / "src" / "vlp").as_posix())
+                    found.setdefault(owner, set()).add(path.relative_to(PROJECT).as_posix())
     return found
 
 

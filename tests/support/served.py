@@ -27,7 +27,6 @@ class Server:
     url: str
     bundle: Path
     folder: Path
-    pid: int
 
     def lines(self) -> list[dict[str, Any]]:
         """The log so far, one object a line; BentoML's own first words are none."""
@@ -56,14 +55,23 @@ def served(bundle: Path, folder: Path, **settings: object) -> Iterator[Server]:
     environment |= {f"VLP_{name.upper()}": str(value) for name, value in settings.items()}
     environment["BENTOML_HOME"] = str(folder / "bentoml")
     command = [sys.executable, "-m", "service", "--bundle", str(bundle), "--port", str(port)]
+    with running(command, folder, environment, port, ROOT) as url:
+        yield Server(url, bundle, folder)
+
+
+@contextmanager
+def running(
+    command: list[str], folder: Path, environment: dict[str, str], port: int, root: Path | None = None
+) -> Iterator[str]:
+    """Run ``command``, which serves on ``port`` and logs into ``folder``, until the block ends."""
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command, cwd=root or folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
             url = f"http://127.0.0.1:{port}"
             wait_until_ready(url, process, folder / "log")
-            yield Server(url, bundle, folder, process.pid)
+            yield url
         finally:
             _stop(process)
 
