@@ -43,7 +43,13 @@ class VisionLanguage:
         begun = time.perf_counter()
         threads = max(1, usable_processors() // SETTINGS.workers)
         # The command has hashed the files; several workers need not do so again.
-        self.predictor = Predictor.open(SETTINGS.bundle, threads=threads, verify=False)
+        self.predictor = Predictor.open(
+            SETTINGS.bundle,
+            threads=threads,
+            verify=False,
+            runtime=SETTINGS.runtime,
+            tolerance=SETTINGS.tolerance,
+        )
         self.predictor.limit_images(max_bytes=SETTINGS.max_bytes, max_pixels=SETTINGS.max_pixels)
         endpoints.warm_up(self.predictor)
         web.site.state.predictor = self.predictor

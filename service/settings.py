@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -26,6 +27,12 @@ class Settings(BaseModel):
     bundle: Path = Field(ROOT / "models" / "bundle", description="the exported bundle that is served")
     api_key: SecretStr | None = Field(
         None, min_length=16, description="when set, every request but health and the page needs it as a Bearer token"
+    )
+    runtime: Literal["auto", "onnxruntime", "openvino", "openvino-bf16"] = Field(
+        "onnxruntime", description="what runs the graphs; auto: for each the fastest that agrees, measured at start"
+    )
+    tolerance: float = Field(
+        1e-4, ge=0, le=0.1, description="what another runtime's outputs may differ by, as a share of the largest value"
     )
     workers: int = Field(1, ge=1, le=64, description="processes; each opens the bundle and gets a share of the cores")
     parallel: int = Field(2, ge=1, le=64, description="predictions that one worker runs at a time")

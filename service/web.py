@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ async def lineage(request: Request) -> Response:
         "params": bundle.params,
         "tasks": {name: {"decision": task.decision} for name, task in bundle.tasks.items()},
         "files": bundle.files,
+        "engines": {name: asdict(choice) for name, choice in request.app.state.predictor.engines.items()},
     }
     return JSONResponse(found)
 
