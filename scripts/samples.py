@@ -21,7 +21,7 @@ from vlp.data.scenes.render import render
 from vlp.data.scenes.world import sample, stream
 
 OUT = Path("service/samples")
-COUNT, SIDE, SEED, QUALITY = 8, 288, 11, 88
+COUNT, SIDE, SEED, QUALITY = 24, 288, 11, 85
 SOURCE = "Drawn by the embedded data set's renderer (scripts/samples.py); Apache-2.0, as this project."
 
 

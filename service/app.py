@@ -15,6 +15,7 @@ from bentoml.exceptions import InvalidArgument, NotFound
 
 from service import endpoints, logs, metrics, schemas, web
 from service import settings as settings_
+from service.collection import Collection
 from service.guard import Guard
 from service.records import Records
 from vlp.runtime.predictor import Answer, ImageError, InputError, Predictor
@@ -53,6 +54,7 @@ class VisionLanguage:
         self.predictor.limit_images(max_bytes=SETTINGS.max_bytes, max_pixels=SETTINGS.max_pixels)
         endpoints.warm_up(self.predictor)
         web.site.state.predictor = self.predictor
+        self.collection = Collection(self.predictor, SETTINGS.samples)
         self.records = None
         if SETTINGS.records is not None:
             self.records = Records(self.predictor.inputs.tokenizer, self.predictor.bundle.name)
@@ -106,6 +108,49 @@ class VisionLanguage:
         return schemas.Explained(
             text=text, decision=answer.decision, score=answer.score, scores=answer.scores, heat=found.heat.tolist()
         )
+
+    @bentoml.api(input_spec=schemas.Asking)
+    def ask(self, image: bytes, question: str) -> schemas.Answered:
+        """What is the answer to a question about the picture?"""
+        found = self._predict("ask", 1, lambda: self.predictor.task("vqa").ask(image, question))
+        return _answered(found)
+
+    @bentoml.api(input_spec=schemas.Showing)
+    def caption(self, image: bytes) -> schemas.Captioned:
+        """What does the picture show, in words?"""
+        found = self._predict("caption", 1, lambda: self.predictor.task("captioning").caption(image))
+        return schemas.Captioned(caption=found.decision, score=found.score)
+
+    @bentoml.api(input_spec=schemas.Showing)
+    def classify(self, image: bytes) -> schemas.Answered:
+        """Which of the known classes does the picture show?"""
+        found = self._predict("classify", 1, lambda: self.predictor.task("classification").classify(image))
+        return _answered(found)
+
+    @bentoml.api(input_spec=schemas.Showing)
+    def embed_image(self, image: bytes) -> schemas.Embedded:
+        """The picture as a vector, to be compared with those of texts and of other pictures."""
+        found = self._predict("embed_image", 1, lambda: self.predictor.task("retrieval").embed_image(image))
+        return schemas.Embedded(embeddings=[found.tolist()])
+
+    @bentoml.api(input_spec=schemas.Saying)
+    def embed_text(self, texts: list[str]) -> schemas.Embedded:
+        """Texts as vectors, to be compared with those of pictures."""
+        found = self._predict("embed_text", len(texts), lambda: self.predictor.task("retrieval").embed_text(texts))
+        return schemas.Embedded(embeddings=found.tolist())
+
+    @bentoml.api(input_spec=schemas.Searching)
+    def retrieve(self, image: bytes | None, texts: list[str], k: int) -> schemas.Found:
+        """Which pictures of the collection fit a description, a picture, or both?"""
+        if image is None and not texts:
+            raise InvalidArgument("expected an image, texts, or both")
+        found = self._predict("retrieve", 1, lambda: self.collection.search(image, texts, k))
+        return schemas.Found(hits=[schemas.Hit(id=hit.item.id, score=hit.score) for hit in found])
+
+
+def _answered(found: Answer) -> schemas.Answered:
+    scores = dict(sorted(found.scores.items(), key=lambda item: -item[1]))
+    return schemas.Answered(answer=found.decision, score=found.score, scores=scores)
 
 
 # BentoML's decorator gives back a Service, whatever its types say.

@@ -18,15 +18,21 @@ class Endpoint:
     name: str
     task: str
     """The bundle has it, or the endpoint answers 404."""
-    title: str
-    """What the page calls it."""
     warm: Callable[[Predictor, bytes], object]
     """One call with any picture."""
 
 
+# What is said in warming up matters to no model; it only has to pass as text.
+_WORDS = "a picture"
 TABLE = (
-    Endpoint("match", "matching", "Match", lambda predictor, image: predictor.match(image, ["a picture"])),
-    Endpoint("explain", "matching", "Explain", lambda predictor, image: predictor.explain(image, "a picture")),
+    Endpoint("match", "matching", lambda predictor, image: predictor.match(image, [_WORDS])),
+    Endpoint("explain", "matching", lambda predictor, image: predictor.explain(image, _WORDS)),
+    Endpoint("ask", "vqa", lambda predictor, image: predictor.task("vqa").ask(image, _WORDS)),
+    Endpoint("caption", "captioning", lambda predictor, image: predictor.task("captioning").caption(image)),
+    Endpoint("classify", "classification", lambda predictor, image: predictor.task("classification").classify(image)),
+    Endpoint("embed_image", "retrieval", lambda predictor, image: predictor.task("retrieval").embed_image(image)),
+    Endpoint("embed_text", "retrieval", lambda predictor, _: predictor.task("retrieval").embed_text([_WORDS])),
+    Endpoint("retrieve", "retrieval", lambda predictor, _: predictor.task("retrieval").embed_text([_WORDS])),
 )
 BY_NAME = {endpoint.name: endpoint for endpoint in TABLE}
 PATHS = frozenset(f"/{name}" for name in BY_NAME)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import types
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Self, Union, get_args, get_origin
 
 from bentoml import IODescriptor
 from bentoml.exceptions import BentoMLException, InvalidArgument
@@ -36,7 +36,7 @@ class Fields(IODescriptor):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        cls.multipart_fields = [name for name, field in cls.model_fields.items() if field.annotation is bytes]
+        cls.multipart_fields = [name for name, field in cls.model_fields.items() if bytes in _kinds(field.annotation)]
         cls.media_type = MULTIPART if cls.multipart_fields else JSON
 
     @classmethod
@@ -80,15 +80,18 @@ class Fields(IODescriptor):
             return await values[0].read()
         if any(isinstance(value, UploadFile) for value in values):
             raise InvalidArgument(f"{name}: expected text, found an uploaded file")
-        if not _is_list(cls.model_fields[name].annotation):
+        if list not in _kinds(cls.model_fields[name].annotation):
             return values[0] if len(values) == 1 else values
         return _listed(str(values[0])) if len(values) == 1 else values
 
 
-def _is_list(annotation: Any) -> bool:
-    return get_origin(annotation) is list or (
-        get_origin(annotation) is types.UnionType and any(get_origin(one) is list for one in get_args(annotation))
-    )
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that a field may have, without what they hold: ``list[str] | None`` → list and None."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if get_origin(annotation) in (types.UnionType, Union):
+        return {kind for one in get_args(annotation) for kind in _kinds(one)}
+    return {get_origin(annotation) or annotation}
 
 
 def _listed(value: str) -> list[Any]:

@@ -47,6 +47,43 @@ class Explaining(Fields):
     text: Text = Field(description="One statement.", examples=["there is a red circle"])
 
 
+class Asking(Fields):
+    """A picture and one question about it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: Picture
+    question: Text = Field(description="One question.", examples=["what colour is the circle?"])
+
+
+class Showing(Fields):
+    """A picture."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: Picture
+
+
+class Saying(Fields):
+    """Texts, each by itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    texts: Texts = Field(description="Texts.", examples=[["a red circle"]])
+
+
+class Searching(Fields):
+    """What to look for: a picture, texts that describe it together, or both."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: Picture | None = None
+    texts: Annotated[list[Text], Field(max_length=_LIMITS.max_texts)] = Field(
+        default_factory=list, description="Taken together as one description.", examples=[["a red circle"]]
+    )
+    k: int = Field(10, ge=1, le=100, description="Most answers.")
+
+
 class Judged(BaseModel):
     """One text and what the model says of it."""
 
@@ -80,3 +117,37 @@ class Explained(IODescriptor, Judged):
         description="rows of cells over the whole picture: logits that the score loses when that part is hidden; "
         "above 0 speaks for the text, below 0 against it"
     )
+
+
+class Answered(IODescriptor):
+    """The likeliest answer, and the others."""
+
+    answer: str
+    score: float = Field(description="probability of the answer", ge=0, le=1)
+    scores: dict[str, float] = Field(description="probabilities by answer, the likeliest first")
+
+
+class Captioned(IODescriptor):
+    """What the picture shows, in words."""
+
+    caption: str
+    score: float = Field(description="geometric mean of the probabilities of its tokens", ge=0, le=1)
+
+
+class Embedded(IODescriptor):
+    """Unit vectors, in order: the closer two of them, the better picture and text fit."""
+
+    embeddings: list[list[float]]
+
+
+class Hit(BaseModel):
+    """One picture of the collection."""
+
+    id: str = Field(description="the file, served under /samples/")
+    score: float = Field(description="how well it fits; comparable within one answer only")
+
+
+class Found(IODescriptor):
+    """The best pictures of the collection, best first."""
+
+    hits: list[Hit]

@@ -34,8 +34,7 @@ async def tasks(request: Request) -> Response:
         {
             "tasks": list(predictor.tasks),
             "endpoints": [
-                {"name": endpoint.name, "task": endpoint.task, "title": endpoint.title}
-                for endpoint in endpoints.available(predictor)
+                {"name": endpoint.name, "task": endpoint.task} for endpoint in endpoints.available(predictor)
             ],
             "limits": {
                 name: getattr(SETTINGS, name) for name in ("max_bytes", "max_pixels", "max_texts", "max_characters")

@@ -30,11 +30,10 @@ export async function get(path) {
   return (await request(path)).json();
 }
 
-/** POST an endpoint's fields: a form if there is a picture among them, JSON otherwise. */
+/** POST an endpoint's fields: a form if it takes a picture (`[]` for none), JSON otherwise. */
 export async function ask(name, fields) {
-  const files = Object.values(fields).some((value) => value instanceof Blob);
   let options;
-  if (files) {
+  if ("image" in fields) {
     const form = new FormData();
     for (const [key, value] of Object.entries(fields)) for (const one of [value].flat()) form.append(key, one);
     options = { method: "POST", body: form };

@@ -1,10 +1,11 @@
 // The page: which picture, which question, and who answers. Panels are shown for what the bundle answers.
 
-import { ask, get, onLocked } from "./api.js";
+import { get, onLocked } from "./api.js";
 import { make } from "./dom.js";
 import { hide } from "./overlay.js";
 import { PANELS } from "./panels.js";
 
+const SHOWN = 8; // of the samples; all of them are searched
 const $ = (id) => document.getElementById(id);
 const state = { picture: null, panels: [] };
 
@@ -87,7 +88,7 @@ function setTheme(theme) {
 function showTabs(endpoints, limits) {
   const names = new Set(endpoints.map((endpoint) => endpoint.name));
   const context = {
-    limits, announce, attempt, ask, picture: () => state.picture, explains: names.has("explain"), take,
+    limits, announce, attempt, picture: () => state.picture, explains: names.has("explain"), take,
   };
   const offered = PANELS.filter((panel) => names.has(panel.endpoint));
   state.panels = offered.map((panel) => ({ ...panel, ...panel.open(context) }));
@@ -108,6 +109,7 @@ function choose(chosen) {
     tab.setAttribute("aria-selected", String(index === chosen));
     tab.tabIndex = index === chosen ? 0 : -1;
     $(`panel-${panel.endpoint}`).hidden = index !== chosen;
+    panel.shown?.(index === chosen);
   });
   hide();
   $("problem").hidden = true;
@@ -161,7 +163,7 @@ async function start() {
     const [served, offered] = await Promise.all([get("/lineage"), get("/samples/index.json")]);
     showFacts(served, told);
     $("source").textContent = offered.source;
-    $("samples").replaceChildren(...offered.samples.map((sample) => make("button", {
+    $("samples").replaceChildren(...offered.samples.slice(0, SHOWN).map((sample) => make("button", {
       type: "button", "data-file": sample.file, "aria-pressed": "false", "aria-label": sample.alt, onclick: () => takeSample(sample),
     }, make("img", { src: `/samples/${sample.file}`, alt: "", loading: "lazy" }))));
     if (offered.samples.length) await takeSample(offered.samples[0]);

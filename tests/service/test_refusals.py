@@ -87,6 +87,41 @@ def test_a_wrong_request_is_refused_with_a_reason(client: httpx.Client, case: st
     assert not {"Traceback", ".py", "site-packages", "/tmp"} & set(answer.text.split())
 
 
+LACKING = {
+    "ask": ("vqa", {"files": RED, "data": {"question": "what is it?"}}),
+    "caption": ("captioning", {"files": RED}),
+    "classify": ("classification", {"files": RED}),
+    "embed_image": ("retrieval", {"files": RED}),
+    "embed_text": ("retrieval", {"json": ONE}),
+    "retrieve": ("retrieval", {"files": RED, "data": {"k": "3"}}),
+}
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_what_the_bundle_cannot_answer_is_404_with_what_it_can(client: httpx.Client, name: str) -> None:
+    task, request = LACKING[name]
+    answer = client.post(f"/{name}", **request)
+    assert answer.status_code == 404, answer.text
+    assert answer.json()["error"] == f"/{name} needs the task {task!r}; this bundle holds matching"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "EOF"),
+        (b"{", "EOF"),
+        (b"[1]", "Input should be an object"),
+        (b"\xff", "expected value"),
+        (b"[" * 100_000, "recursion limit"),
+        (b'{"texts": "a"}', "texts: Input should be a valid array"),
+        (b'{"texts": ["a"], "more": 1}', "more: Extra inputs"),
+    ],
+)
+def test_json_that_cannot_be_is_refused(client: httpx.Client, body: bytes, reason: str) -> None:
+    answer = client.post("/embed_text", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, reason in answer.json()["error"]) == (400, True), answer.text
+
+
 def test_a_body_of_unknown_length_is_cut_off_at_the_limit(client: httpx.Client) -> None:
     def pieces():
         for _ in range(300):
