@@ -31,8 +31,12 @@ TASK = {
     "captions_per_image": 1,
     "pair_weight": 0.0,
     "training": {
-        "steps": 1, "batch_size": 2, "learning_rate": 0.001,
-        "warmup_share": 0.0, "weight_decay": 0.0, "gradient_clip": 1.0,
+        "steps": 1,
+        "batch_size": 2,
+        "learning_rate": 0.001,
+        "warmup_share": 0.0,
+        "weight_decay": 0.0,
+        "gradient_clip": 1.0,
     },
 }
 
