@@ -18,6 +18,7 @@ from service import settings as settings_
 from service.collection import Collection
 from service.guard import Guard
 from service.records import Records
+from vlp.runtime.pictures import png
 from vlp.runtime.predictor import Answer, ImageError, InputError, Predictor
 from vlp.runtime.threads import usable_processors
 
@@ -121,11 +122,22 @@ class VisionLanguage:
         found = self._predict("caption", 1, lambda: self.predictor.task("captioning").caption(image))
         return schemas.Captioned(caption=found.decision, score=found.score)
 
-    @bentoml.api(input_spec=schemas.Showing)
-    def classify(self, image: bytes) -> schemas.Answered:
-        """Which of the known classes does the picture show?"""
-        found = self._predict("classify", 1, lambda: self.predictor.task("classification").classify(image))
+    @bentoml.api(input_spec=schemas.Classifying)
+    def classify(self, image: bytes | None, text: str | None) -> schemas.Answered:
+        """Which of the known labels hold?"""
+        found = self._predict("classify", 1, lambda: self.predictor.task("classification").classify(image, text))
         return _answered(found)
+
+    @bentoml.api(input_spec=schemas.Explaining)
+    def segment(self, image: bytes, text: str) -> schemas.Png:
+        """Which part of the picture does the text name? A mask, white inside, over the whole picture."""
+        found = self._predict("segment", 1, lambda: self.predictor.task("segmentation").segment(image, text))
+        return png(found.mask)
+
+    @bentoml.api(input_spec=schemas.Drawing)
+    def generate(self, text: str, seed: int) -> schemas.Png:
+        """A new picture of what the text says."""
+        return png(self._predict("generate", 1, lambda: self.predictor.task("generation").generate(text, seed)))
 
     @bentoml.api(input_spec=schemas.Showing)
     def embed_image(self, image: bytes) -> schemas.Embedded:

@@ -30,6 +30,8 @@ TABLE = (
     Endpoint("ask", "vqa", lambda predictor, image: predictor.task("vqa").ask(image, _WORDS)),
     Endpoint("caption", "captioning", lambda predictor, image: predictor.task("captioning").caption(image)),
     Endpoint("classify", "classification", lambda predictor, image: predictor.task("classification").classify(image)),
+    Endpoint("segment", "segmentation", lambda predictor, image: predictor.task("segmentation").segment(image, _WORDS)),
+    Endpoint("generate", "generation", lambda predictor, _: predictor.task("generation").generate(_WORDS, 0)),
     Endpoint("embed_image", "retrieval", lambda predictor, image: predictor.task("retrieval").embed_image(image)),
     Endpoint("embed_text", "retrieval", lambda predictor, _: predictor.task("retrieval").embed_text([_WORDS])),
     Endpoint("retrieve", "retrieval", lambda predictor, _: predictor.task("retrieval").embed_text([_WORDS])),

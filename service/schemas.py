@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from bentoml import IODescriptor
+from bentoml.validators import ContentType
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from service.forms import Fields
@@ -18,6 +19,7 @@ Picture = Annotated[
         {"type": "file", "format": "image", "description": "A PNG, JPEG, WebP, GIF, BMP or TIFF file, one picture."}
     ),
 ]
+Png = Annotated[bytes, ContentType("image/png")]
 Text = Annotated[str, Field(min_length=1, max_length=_LIMITS.max_characters)]
 Texts = Annotated[list[Text], Field(min_length=1, max_length=_LIMITS.max_texts)]
 
@@ -62,6 +64,24 @@ class Showing(Fields):
     model_config = ConfigDict(extra="forbid")
 
     image: Picture
+
+
+class Classifying(Fields):
+    """A picture, a text, or both: what the bundle's classifier looks at."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: Picture | None = None
+    text: Text | None = Field(None, description="Only where the bundle classifies texts.")
+
+
+class Drawing(Fields):
+    """What is to be drawn."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: Text = Field(description="What the picture shows.", examples=["there is a red circle"])
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of chance: the same text and seed give the same picture.")
 
 
 class Saying(Fields):
@@ -122,8 +142,8 @@ class Explained(IODescriptor, Judged):
 class Answered(IODescriptor):
     """The likeliest answer, and the others."""
 
-    answer: str
-    score: float = Field(description="probability of the answer", ge=0, le=1)
+    answer: str = Field(description="of a classifier of several labels: all that hold, the likeliest first")
+    score: float = Field(description="probability of the answer; of several, of the likeliest", ge=0, le=1)
     scores: dict[str, float] = Field(description="probabilities by answer, the likeliest first")
 
 

@@ -47,19 +47,23 @@ export function showHeat(heat) {
   legend.hidden = false;
 }
 
-/** @param {ImageBitmap} mask white is inside */
+/** @param {ImageBitmap} mask white is inside
+ *  @returns {number} the share that is inside */
 export function showMask(mask) {
   const context = prepare();
   context.imageSmoothingEnabled = false;
   context.drawImage(mask, 0, 0, canvas.width, canvas.height);
   const image = context.getImageData(0, 0, canvas.width, canvas.height);
+  let within = 0;
   for (let at = 0; at < image.data.length; at += 4) {
     const inside = image.data[at] > 127;
+    within += Number(inside);
     image.data.set(inside ? [...FOR, 120] : [0, 0, 0, 130], at);
   }
   context.putImageData(image, 0, 0);
   stage.classList.add("explained");
   legend.hidden = true;
+  return (4 * within) / image.data.length;
 }
 
 export function hide() {

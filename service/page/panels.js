@@ -3,9 +3,10 @@
 import { ask } from "./api.js";
 import { make, percent, sayForm, scoreList } from "./dom.js";
 import { matchPanel } from "./match.js";
+import { hide, showMask } from "./overlay.js";
 
 /** A panel of a line to type into and a result below it; `run` makes the result of what was typed. */
-function typedPanel({ limits, picture, announce, attempt }, { lead, label, placeholder, button, suggestions, run }) {
+function typedPanel({ limits, picture, announce, attempt }, { lead, label, placeholder, button, suggestions, run, alone }) {
   const result = make("div", { class: "result" });
   const line = sayForm({
     label, placeholder, button, limit: limits.max_characters,
@@ -14,7 +15,7 @@ function typedPanel({ limits, picture, announce, attempt }, { lead, label, place
       result.classList.add("busy");
       try {
         const { element, said } = await run(text, current);
-        if (picture() !== current) return; // another picture was taken meanwhile
+        if (!alone && picture() !== current) return; // another picture was taken meanwhile
         result.replaceChildren(element);
         announce(said);
       } finally {
@@ -25,7 +26,7 @@ function typedPanel({ limits, picture, announce, attempt }, { lead, label, place
   return {
     element: make("div", {}, make("p", { class: "lead", text: lead }), line.form, result),
     changed(current) {
-      result.replaceChildren();
+      if (!alone) result.replaceChildren(); // what is not about the picture stays
       line.suggest(current.sample?.[suggestions] ?? []);
     },
   };
@@ -83,9 +84,35 @@ const classifyPanel = (context) => pictureOnly(context, {
   },
 });
 
+const segmentPanel = (context) => typedPanel(context, {
+  lead: "Name something in the picture, and see where the model finds it.", label: "Something in the picture",
+  placeholder: "What are you looking for?", button: "Show", suggestions: "expressions",
+  async run(text, { blob }) {
+    hide();
+    const mask = await createImageBitmap(await ask("segment", { image: blob, text }));
+    const share = showMask(mask);
+    const found = share ? `“${text}” covers ${percent(share)} of the picture.` : `The model finds no “${text}”.`;
+    return { element: make("p", { class: "big", text: found }), said: found };
+  },
+});
+
+const generatePanel = (context) => {
+  let seed = 0;
+  return typedPanel(context, {
+    lead: "Say what to draw. Each time it is drawn anew.", label: "What to draw",
+    placeholder: "What should be drawn?", button: "Draw", suggestions: "texts", alone: true,
+    async run(text) {
+      const address = URL.createObjectURL(await ask("generate", { text, seed }));
+      seed += 1;
+      const made = make("img", { class: "made", src: address, alt: `Drawn by the model: ${text}` });
+      return { element: make("figure", {}, made, make("figcaption", { class: "lead", text })), said: `Drawn: ${text}` };
+    },
+  });
+};
+
 const retrievePanel = (context) => typedPanel(context, {
   lead: "Describe a picture, and find those of the collection that fit.", label: "A description",
-  placeholder: "What should it show?", button: "Find", suggestions: "texts",
+  placeholder: "What should it show?", button: "Find", suggestions: "texts", alone: true,
   async run(text) {
     const { hits } = await ask("retrieve", { image: [], texts: [text], k: 8 });
     const pictures = hits.map((hit) => make("figure", {},
@@ -99,5 +126,7 @@ export const PANELS = [
   { endpoint: "ask", title: "Questions", open: askPanel },
   { endpoint: "caption", title: "Caption", open: captionPanel },
   { endpoint: "classify", title: "Classes", open: classifyPanel },
+  { endpoint: "segment", title: "Where", open: segmentPanel },
   { endpoint: "retrieve", title: "Find", open: retrievePanel },
+  { endpoint: "generate", title: "Draw", open: generatePanel },
 ];

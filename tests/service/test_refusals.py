@@ -91,6 +91,8 @@ LACKING = {
     "ask": ("vqa", {"files": RED, "data": {"question": "what is it?"}}),
     "caption": ("captioning", {"files": RED}),
     "classify": ("classification", {"files": RED}),
+    "segment": ("segmentation", {"files": RED, "data": {"text": "the circle"}}),
+    "generate": ("generation", {"json": {"text": "a circle", "seed": 1}}),
     "embed_image": ("retrieval", {"files": RED}),
     "embed_text": ("retrieval", {"json": ONE}),
     "retrieve": ("retrieval", {"files": RED, "data": {"k": "3"}}),
