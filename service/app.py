@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import bentoml
-from bentoml.exceptions import InvalidArgument, NotFound
+from bentoml.exceptions import InvalidArgument
 
-from service import endpoints, logs, metrics, schemas, web
+from service import endpoints, logs, schemas, web
 from service import settings as settings_
-from service.collection import Collection
 from service.guard import Guard
-from service.records import Records
-from vlp.runtime.pictures import png
-from vlp.runtime.predictor import Answer, ImageError, InputError, Predictor
-from vlp.runtime.threads import usable_processors
+
+if TYPE_CHECKING:
+    from service.model import Answer
 
 SETTINGS = settings_.read()
 log = logging.getLogger("vlp.service")
-Result = TypeVar("Result")
 
 
 @bentoml.service(
@@ -41,59 +37,25 @@ class VisionLanguage:
     """Questions about pictures, answered by an exported bundle."""
 
     def __init__(self) -> None:
-        logs.configure()
         begun = time.perf_counter()
-        threads = max(1, usable_processors() // SETTINGS.workers)
-        # The command has hashed the files; several workers need not do so again.
-        self.predictor = Predictor.open(
-            SETTINGS.bundle,
-            threads=threads,
-            verify=False,
-            runtime=SETTINGS.runtime,
-            tolerance=SETTINGS.tolerance,
-        )
-        self.predictor.limit_images(max_bytes=SETTINGS.max_bytes, max_pixels=SETTINGS.max_pixels)
-        endpoints.warm_up(self.predictor)
-        web.site.state.predictor = self.predictor
-        self.collection = Collection(self.predictor, SETTINGS.samples)
-        self.records = None
-        if SETTINGS.records is not None:
-            self.records = Records(self.predictor.inputs.tokenizer, self.predictor.bundle.name)
-        log.info("ready", extra={"tasks": list(self.predictor.tasks), "seconds": round(time.perf_counter() - begun, 3)})
+        from service.model import Model, png  # here: in the workers only
+
+        logs.configure()
+        self.model = Model(SETTINGS)
+        self.png = png
+        web.site.state.predictor = self.model.predictor
+        tasks = list(self.model.predictor.tasks)
+        log.info("ready", extra={"tasks": tasks, "seconds": round(time.perf_counter() - begun, 3)})
 
     @bentoml.on_shutdown
     def close(self) -> None:
         """Write the records that still wait."""
-        if self.records is not None:
-            self.records.close()
-
-    def _predict(self, name: str, size: int, call: Callable[[], Result]) -> Result:
-        """Run one prediction: what the caller got wrong becomes a 4xx, and the metrics are told."""
-        task = endpoints.BY_NAME[name].task
-        if task not in self.predictor.tasks:
-            raise NotFound(f"/{name} needs the task {task!r}; this bundle holds {', '.join(self.predictor.tasks)}")
-        begun = time.perf_counter()
-        try:
-            return call()
-        except (ImageError, InputError) as error:
-            raise InvalidArgument(f"image: {error}" if isinstance(error, ImageError) else str(error)) from None
-        finally:
-            metrics.PREDICTION_SECONDS.labels(task).observe(time.perf_counter() - begun)
-            metrics.BATCH_SIZE.labels(task).observe(size)
+        self.model.close()
 
     @bentoml.api(input_spec=schemas.Matching)
     def match(self, image: bytes, texts: list[str]) -> schemas.Matched:
         """Is each text true of the picture? The picture is encoded once for all of them."""
-
-        def ask() -> list[Answer]:
-            inputs = self.predictor.inputs
-            clean, pixels = inputs.cleaned(texts), inputs.pixels(image)
-            answers: list[Answer] = self.predictor.task("matching").match_prepared(pixels, clean)
-            if self.records is not None:
-                self.records.add(pixels, clean, answers)
-            return answers
-
-        found = self._predict("match", len(texts), ask)
+        found = self.model.match(image, texts)
         return schemas.Matched(
             answers=[
                 schemas.Judged(text=text, decision=answer.decision, score=answer.score, scores=answer.scores)
@@ -104,7 +66,7 @@ class VisionLanguage:
     @bentoml.api(input_spec=schemas.Explaining)
     def explain(self, image: bytes, text: str) -> schemas.Explained:
         """Is the text true of the picture, and which parts of the picture say so?"""
-        found = self._predict("explain", 1, lambda: self.predictor.explain(image, text))
+        found = self.model.run("explain", 1, lambda predictor: predictor.explain(image, text))
         answer = found.answer
         return schemas.Explained(
             text=text, decision=answer.decision, score=answer.score, scores=answer.scores, heat=found.heat.tolist()
@@ -113,42 +75,46 @@ class VisionLanguage:
     @bentoml.api(input_spec=schemas.Asking)
     def ask(self, image: bytes, question: str) -> schemas.Answered:
         """What is the answer to a question about the picture?"""
-        found = self._predict("ask", 1, lambda: self.predictor.task("vqa").ask(image, question))
+        found = self.model.run("ask", 1, lambda predictor: predictor.task("vqa").ask(image, question))
         return _answered(found)
 
     @bentoml.api(input_spec=schemas.Showing)
     def caption(self, image: bytes) -> schemas.Captioned:
         """What does the picture show, in words?"""
-        found = self._predict("caption", 1, lambda: self.predictor.task("captioning").caption(image))
+        found = self.model.run("caption", 1, lambda predictor: predictor.task("captioning").caption(image))
         return schemas.Captioned(caption=found.decision, score=found.score)
 
     @bentoml.api(input_spec=schemas.Classifying)
     def classify(self, image: bytes | None, text: str | None) -> schemas.Answered:
         """Which of the known labels hold?"""
-        found = self._predict("classify", 1, lambda: self.predictor.task("classification").classify(image, text))
+        found = self.model.run("classify", 1, lambda predictor: predictor.task("classification").classify(image, text))
         return _answered(found)
 
     @bentoml.api(input_spec=schemas.Explaining)
     def segment(self, image: bytes, text: str) -> schemas.Png:
         """Which part of the picture does the text name? A mask, white inside, over the whole picture."""
-        found = self._predict("segment", 1, lambda: self.predictor.task("segmentation").segment(image, text))
-        return png(found.mask)
+        found = self.model.run("segment", 1, lambda predictor: predictor.task("segmentation").segment(image, text))
+        return self.png(found.mask)
 
     @bentoml.api(input_spec=schemas.Drawing)
     def generate(self, text: str, seed: int) -> schemas.Png:
         """A new picture of what the text says."""
-        return png(self._predict("generate", 1, lambda: self.predictor.task("generation").generate(text, seed)))
+        return self.png(
+            self.model.run("generate", 1, lambda predictor: predictor.task("generation").generate(text, seed))
+        )
 
     @bentoml.api(input_spec=schemas.Showing)
     def embed_image(self, image: bytes) -> schemas.Embedded:
         """The picture as a vector, to be compared with those of texts and of other pictures."""
-        found = self._predict("embed_image", 1, lambda: self.predictor.task("retrieval").embed_image(image))
+        found = self.model.run("embed_image", 1, lambda predictor: predictor.task("retrieval").embed_image(image))
         return schemas.Embedded(embeddings=[found.tolist()])
 
     @bentoml.api(input_spec=schemas.Saying)
     def embed_text(self, texts: list[str]) -> schemas.Embedded:
         """Texts as vectors, to be compared with those of pictures."""
-        found = self._predict("embed_text", len(texts), lambda: self.predictor.task("retrieval").embed_text(texts))
+        found = self.model.run(
+            "embed_text", len(texts), lambda predictor: predictor.task("retrieval").embed_text(texts)
+        )
         return schemas.Embedded(embeddings=found.tolist())
 
     @bentoml.api(input_spec=schemas.Searching)
@@ -156,7 +122,7 @@ class VisionLanguage:
         """Which pictures of the collection fit a description, a picture, or both?"""
         if image is None and not texts:
             raise InvalidArgument("expected an image, texts, or both")
-        found = self._predict("retrieve", 1, lambda: self.collection.search(image, texts, k))
+        found = self.model.run("retrieve", 1, lambda _: self.model.collection.search(image, texts, k))
         return schemas.Found(hits=[schemas.Hit(id=hit.item.id, score=hit.score) for hit in found])
 
 

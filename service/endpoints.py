@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from PIL import Image
-
-from vlp.runtime.predictor import InputError, Predictor
+if TYPE_CHECKING:
+    from vlp.runtime.predictor import Predictor
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +39,6 @@ BY_NAME = {endpoint.name: endpoint for endpoint in TABLE}
 PATHS = frozenset(f"/{name}" for name in BY_NAME)
 
 
-def available(predictor: Predictor) -> list[Endpoint]:
-    """Those that this bundle answers."""
-    return [endpoint for endpoint in TABLE if endpoint.task in predictor.tasks]
-
-
-def warm_up(predictor: Predictor) -> None:
-    """Ask every endpoint once, so that the first user waits no longer than the next ones."""
-    Image.init()  # otherwise the first file that is no picture waits for every decoder to load
-    out = io.BytesIO()
-    Image.new("RGB", (64, 64), (127, 127, 127)).save(out, "PNG")
-    for endpoint in available(predictor):
-        try:
-            endpoint.warm(predictor, out.getvalue())
-        except InputError:  # a bundle of another script refuses the words, after its graphs were opened
-            continue
+def available(tasks: Collection[str]) -> list[Endpoint]:
+    """Those that a bundle of these tasks answers."""
+    return [endpoint for endpoint in TABLE if endpoint.task in tasks]

@@ -34,7 +34,7 @@ async def tasks(request: Request) -> Response:
         {
             "tasks": list(predictor.tasks),
             "endpoints": [
-                {"name": endpoint.name, "task": endpoint.task} for endpoint in endpoints.available(predictor)
+                {"name": endpoint.name, "task": endpoint.task} for endpoint in endpoints.available(predictor.tasks)
             ],
             "limits": {
                 name: getattr(SETTINGS, name) for name in ("max_bytes", "max_pixels", "max_texts", "max_characters")
@@ -63,7 +63,7 @@ async def lineage(request: Request) -> Response:
 async def document(request: Request) -> Response:
     """The OpenAPI document of the endpoints that this bundle answers."""
     state = request.app.state
-    return JSONResponse(openapi.document(state.service, endpoints.available(state.predictor), SETTINGS))
+    return JSONResponse(openapi.document(state.service, endpoints.available(state.predictor.tasks), SETTINGS))
 
 
 async def figures(_: Request) -> Response:
