@@ -62,6 +62,30 @@ else
 	@dvc repro
 endif
 
+.PHONY: up
+up: $(INSTALLED) ## Start Prefect's server, a worker, the deployments, and the version in production
+	@python -m flows.local up
+
+.PHONY: down
+down: $(INSTALLED) ## End what `make up` started
+	@python -m flows.local down
+
+.PHONY: pipeline
+pipeline: $(INSTALLED) ## Run the stages as a flow, in a worktree of its own; results are a branch
+	@python -m flows.pipeline
+
+.PHONY: retrain
+retrain: $(INSTALLED) ## Train on new data, and promote the result if it is better
+	@python -m flows.retrain
+
+.PHONY: promote
+promote: $(INSTALLED) ## Put the results of COMMIT= (HEAD) into production
+	@python -m flows.promotion '$(or $(COMMIT),HEAD)'
+
+.PHONY: rollback
+rollback: $(INSTALLED) ## Return to the version before, or to VERSION=
+	@python -m flows.rollback $(VERSION)
+
 # The slow tests wait for stages that use both cores by themselves, so they share two workers with the rest.
 .PHONY: test
 test: $(INSTALLED) ## Run the whole test suite, offline

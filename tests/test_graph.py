@@ -195,8 +195,14 @@ def test_a_folder_of_plugins_may_be_listed_where_all_of_it_is_used(project):
 
 
 def test_an_edit_in_a_plugin_that_is_not_chosen_concerns_no_stage(project):
-    edit(project, "src/vlp/sources/network.py", "", "from vlp import report\n")
+    edit(project, "src/vlp/tasks/name.py", "", "x = 1\n")
+    edit(project, "src/vlp/sources/network.py", "", "from vlp import text\n")
     assert graph.problems(project) == []
+
+
+def test_what_another_choice_of_a_parameter_needs_is_listed_too(project):
+    edit(project, "src/vlp/sources/network.py", "", "from vlp import report\n")
+    assert any("add `- src/vlp/report.py` (sources/network.py → report.py)" in line for line in graph.problems(project))
 
 
 def test_the_lines_that_follow_from_imports_are_written_and_choices_stay(project):

@@ -1,6 +1,7 @@
-"""The ``vlp`` command: presets and their runs.
+"""The ``vlp`` command: presets and their runs, the report of what a branch changes, and drift of what is served.
 
-The stages themselves are run by DVC (``dvc repro``); this command only chooses what they are run with.
+The stages themselves are run by DVC (``dvc repro``); this command only chooses what they are run with, and reads what
+came of it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vlp", description="Presets of this project, and runs with one.")
+    about = "Presets of this project, runs with one, the report of a branch, and drift of what is served."
+    parser = argparse.ArgumentParser(prog="vlp", description=about)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     preset = commands.add_parser(
@@ -47,6 +49,32 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(run)
     run.add_argument("targets", metavar="STAGE", nargs="*", help="only these stages and what they need")
     run.set_defaults(command=_run)
+
+    report = commands.add_parser(
+        "report",
+        help="write what this branch changes, as Markdown for its pull request",
+        description="Compare the last commit with another revision: parameters, metrics, data, validation, predictions "
+        "and plots. Where that cannot be told truly (a missing metrics file, a dvc.lock that is not of the code) it "
+        "writes nothing, says why and ends with status 1.",
+    )
+    report.add_argument("--base", metavar="REVISION", default="main", help="compare with this; by default main")
+    report.add_argument("--out", metavar="FILE", type=Path, help="write to this file; by default to standard output")
+    report.set_defaults(command=_report)
+
+    drift = commands.add_parser(
+        "drift",
+        help="compare what was served since the last time with the reference",
+        description="Compare every window of served records that is whole since the last time with the reference, by "
+        "the limits under drift: in ./params.yaml, and write what was found to standard output as JSON. An alert in it "
+        "is repeated until vlp drift --told says that people know.",
+    )
+    served, reference, state = Path("monitoring"), Path("reports/reference/served.jsonl"), Path("runs/drift.json")
+    drift.add_argument("--served", metavar="FOLDER", type=Path, default=served, help="what the service wrote")
+    drift.add_argument("--reference", metavar="FILE", type=Path, default=reference, help="records of a good time")
+    drift.add_argument("--state", metavar="FILE", type=Path, default=state, help="what is remembered")
+    drift.add_argument("--settle", metavar="SECONDS", type=float, default=60.0, help="leave what is younger")
+    drift.add_argument("--told", action="store_true", help="compare nothing: people know of the incident")
+    drift.set_defaults(command=_drift)
     return parser
 
 
@@ -73,3 +101,36 @@ def _run(arguments: argparse.Namespace) -> None:
     worktree = presets.run(Path.cwd(), arguments.preset, arguments.root, arguments.settings, arguments.targets)
     shown = worktree.relative_to(Path.cwd())
     sys.stdout.write(f"metrics:    {shown}/metrics\nreports:    {shown}/reports\nparameters: {shown}/params.yaml\n")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from vlp.files import atomic
+    from vlp.report import page
+
+    text = page.render(Path.cwd(), arguments.base)
+    if arguments.out is None:
+        sys.stdout.write(text)
+        return
+    with atomic(arguments.out) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _drift(arguments: argparse.Namespace) -> None:
+    import json
+    from datetime import UTC, datetime, timedelta
+
+    from vlp import params
+    from vlp.drift import incidents
+    from vlp.drift.settings import DriftParams
+
+    if arguments.told:
+        incidents.acknowledge(arguments.state)
+        return
+    found = incidents.check(
+        arguments.served,
+        arguments.reference,
+        arguments.state,
+        params.load_section("drift", DriftParams),
+        before=datetime.now(UTC) - timedelta(seconds=arguments.settle),
+    )
+    sys.stdout.write(json.dumps(incidents.as_json(found), indent=2, sort_keys=True, ensure_ascii=False) + "\n")

@@ -10,10 +10,10 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from vlp import commands
 from vlp.overlays import apply, nearest
 
 PARAMS_FILE = "params.yaml"
@@ -79,10 +79,10 @@ def run(project: Path, name: str, root: Path | None, settings: Sequence[str], ta
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise PresetError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout
+    try:
+        return commands.output(folder, "git", *arguments)
+    except commands.CommandError as error:
+        raise PresetError(str(error)) from None
 
 
 def _changed(folder: Path) -> list[str]:
@@ -139,13 +139,8 @@ def _remove(worktree: Path, paths: Iterable[str]) -> None:
 
 def _environment(project: Path) -> dict[str, str]:
     """This process's environment with this interpreter's commands and ``project``'s own code first."""
-    path = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     code = [str(project / "src"), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {"PATH": _joined(path), "PYTHONPATH": _joined(code)}
-
-
-def _joined(parts: list[str]) -> str:
-    return os.pathsep.join(part for part in parts if part)
+    return commands.environment(PYTHONPATH=os.pathsep.join(part for part in code if part))
 
 
 def _share_cache(project: Path, worktree: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,6 +40,15 @@ def test_rows_come_back_in_order_however_they_fill_the_shards(tmp_path: Path, co
     assert write(tmp_path, "numbers", ({"number": number} for number in range(count)), SCHEMA) == count
     assert [row["number"] for row in read(tmp_path, "numbers")] == list(range(count))
     assert len(paths(tmp_path, "numbers")) == max(1, -(-count // 8))
+
+
+def test_a_batch_ends_where_its_images_are_heavy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "BYTES_PER_BATCH", 250)  # a record weighs 103
+    records = [replace(record(number), image=b"x" * (1000 if number == 3 else 100)) for number in range(8)]
+    write_records(tmp_path, records)
+    sizes = [batch.num_rows for batch in open_table(tmp_path, "records").to_batches()]
+    assert sizes == [2, 1, 1, 2, 2], "a row that is heavier than a batch has one of its own"
+    assert list(read_records(tmp_path)) == records
 
 
 def test_records_come_back_as_they_were(tmp_path: Path) -> None:

@@ -129,6 +129,32 @@ def test_text_read_by_the_wrong_code_page_is_found_and_the_right_one_is_not(text
     assert reason(text.encode().decode("cp1252", errors="replace")) == "mojibake"
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a red cup from https://shop.example/cup?id=3", "url: https://shop.example/cup?id=3"),
+        ("more at WWW.EXAMPLE.COM", "url: WWW.EXAMPLE.COM"),
+        ("write to me@example.org", "url: me@example.org"),
+        ("wow!!!! a cup", "punctuation: !!!!"),
+        ("a cup ??", ""),
+        ("a cup ... and so on ---- a plate", ""),
+        ("a 3:4 picture, e.g. a cup", ""),
+    ],
+)
+def test_what_a_caption_carries_besides_is_refused_where_it_is_asked(text: str, found: str) -> None:
+    assert problem(text, params(urls="refuse", max_punctuation=3)) == found
+    assert problem(text, params()) == ""
+
+
+def test_chinese_is_cut_into_characters_and_decodes_to_itself() -> None:
+    texts = ["一只红色的圆", "两只蓝色的星", "红色的圆在星的左边"]
+    chinese = params(scripts=["han"], vocabulary=60)
+    assert [problem(text, chinese) for text in texts] == ["", "", ""]
+    tokenizer = train_tokenizer([*texts, *texts], chinese)
+    (ids,) = encode(tokenizer, ["红色的星"], chinese)
+    assert [tokenizer.id_to_token(number) for number in ids] == ["[CLS]", "红", "色", "的", "星", "[SEP]"]
+
+
 def test_any_script_is_welcome_where_none_is_listed() -> None:
     assert reason("红色的圆", scripts=[]) == ""
 

@@ -97,7 +97,7 @@ def clean(home: Path) -> dict[str, str]:
 def test_a_bento_holds_what_serves_and_nothing_of_training(bento: tuple[str, Path], bundle: Path) -> None:
     (source,) = (bento[1] / "bentos" / "vlp").glob("*/src")
     assert {path.stem for path in (source / "vlp").iterdir()} == {
-        *("__init__", "params", "plugins", "preprocessing", "records", "runtime")
+        *("__init__", "files", "params", "plugins", "preprocessing", "records", "runtime")
     }
     for path in bundle.rglob("*.*"):
         assert (source / "models" / "bundle" / path.relative_to(bundle)).read_bytes() == path.read_bytes()

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from vlp import params as parameters
+from vlp import plugins
 from vlp.data import shards
 from vlp.stages import ingest
 
+PROJECT = Path(__file__).resolve().parents[2]
 MANIFEST = {"file": "pairs.jsonl", "image": "image", "captions": ["text"]}
 
 
@@ -87,3 +90,17 @@ def test_a_source_that_yields_nothing_is_an_error(project: Path, monkeypatch: py
     monkeypatch.setattr("vlp.data.sources.manifest.read", lambda *_: iter(()))
     with pytest.raises(ValueError, match="manifest: no record below raw"):
         ingest.main()
+
+
+@pytest.mark.parametrize("name", plugins.names(ingest.SOURCES))
+def test_every_source_has_a_section_that_it_can_read(name: str) -> None:
+    parameters.load_section(f"sources.{name}", plugins.find(ingest.SOURCES, name).Params, PROJECT / "params.yaml")
+
+
+def test_the_records_of_any_source_become_shards(project: Path) -> None:
+    (project / "raw" / "cat").mkdir()
+    (project / "raw" / "cat" / "1.png").write_bytes(b"one")
+    prepare(project, ingest={"source": "image_folder", "root": "raw"}, sources={"image_folder": {}})
+    ingest.main()
+    (record,) = shards.read_records(project / "data" / "ingested")
+    assert (record.id, record.image, record.labels) == ("cat/1.png", b"one", ("cat",))

@@ -9,7 +9,9 @@ Conventions, on which the rest of the house relies:
 * a plug-in is chosen with ``plugins.find(<folder>, …)``, and ``deps:`` lists the chosen file of that folder by a
   template (``src/vlp/objectives/${key}.py``), or the files or the folder itself where all of it is used; a plug-in that
   is a package is listed as its folder (``src/vlp/tasks/${key}``), all of which it must import; a folder listed as a
-  dependency never hides a folder of plug-ins inside it.
+  dependency never hides a folder of plug-ins inside it;
+* a plug-in that a parameter chooses (``src/vlp/sources/${read.source}.py``) is one of several: the list must be right
+  for each of them, so that a line which only another choice needs stands there too.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ def stages(project: Path) -> Iterator[Stage]:
         body = stanza.get("do", stanza)
         matched = re.fullmatch(r"python -m (vlp\.stages\.\w+)( .*)?", body["cmd"])
         assert matched, f"dvc.yaml: stages.{name}.cmd: expected python -m vlp.stages.<name> …, found {body['cmd']}"
-        yield Stage(name, matched[1], tuple(_variant(body, scope) for scope in _scopes(stanza, params)))
+        scopes = [choice for scope in _scopes(stanza, params) for choice in _choices(project, body, scope)]
+        yield Stage(name, matched[1], tuple(_variant(body, scope) for scope in scopes))
 
 
 def _scopes(stanza: dict[str, Any], params: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -69,6 +72,24 @@ def _scopes(stanza: dict[str, Any], params: dict[str, Any]) -> Iterator[dict[str
     pairs = items.items() if isinstance(items, dict) else ((str(item), item) for item in items)
     for key, item in pairs:
         yield params | {"key": key, "item": item}
+
+
+def _choices(project: Path, body: dict[str, Any], scope: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """``scope``, and what it would be with each other plug-in of the files that a parameter chooses."""
+    yield scope
+    for line in body.get("deps", ()):
+        found = re.fullmatch(r"(src/.+)/\$\{(\w+)\.([\w.]+)\}\.py", line)
+        if found is None or found[2] in ("key", "item"):
+            continue
+        files = (path for path in (project / found[1]).glob("*.py") if is_plugin_file(path, [project / found[1]]))
+        for name in sorted(path.stem for path in files):
+            yield scope | {found[2]: _with(scope.get(found[2]), found[3].split("."), name)}
+
+
+def _with(section: Any, path: list[str], value: str) -> dict[str, Any]:
+    """``section`` with ``value`` at ``path``."""
+    inside = section if isinstance(section, dict) else {}
+    return inside | {path[0]: value if len(path) == 1 else _with(inside.get(path[0]), path[1:], value)}
 
 
 def _variant(body: dict[str, Any], scope: dict[str, Any]) -> Variant:

@@ -220,27 +220,37 @@ def in_order(rows: int, batch_size: int) -> list[Plan]:
 Collate = Callable[[Examples, Sequence[int], np.random.Generator], Batch]
 """Builds a batch from rows: each objective set and task has one."""
 
+Augmenter = Callable[[Examples, tuple[int, int]], Examples]
+"""The same rows, changed as (seed, step) decide."""
+
 
 class _Batches(Dataset[Batch]):
-    def __init__(self, examples: Examples, collate: Collate, seed: int) -> None:
-        self.examples, self.collate, self.seed = examples, collate, seed
+    def __init__(self, examples: Examples, collate: Collate, seed: int, augment: Augmenter | None) -> None:
+        self.examples, self.collate, self.seed, self.augment = examples, collate, seed, augment
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, plan: Plan) -> Batch:
-        return self.collate(self.examples, plan.rows, np.random.default_rng((self.seed, plan.step)))
+        examples = self.augment(self.examples, (self.seed, plan.step)) if self.augment else self.examples
+        return self.collate(examples, plan.rows, np.random.default_rng((self.seed, plan.step)))
 
 
 def loader(
-    examples: Examples, collate: Collate, plans: Sampler[Plan] | Sequence[Plan], *, seed: int, workers: int = 0
+    examples: Examples,
+    collate: Collate,
+    plans: Sampler[Plan] | Sequence[Plan],
+    *,
+    seed: int,
+    workers: int = 0,
+    augment: Augmenter | None = None,
 ) -> DataLoader[Batch]:
     """A DataLoader that yields one ``Batch`` a plan.
 
     The batches are the same whatever ``workers`` is: their random numbers hang on (seed, step) only.
     """
     return DataLoader(
-        _Batches(examples, collate, seed),
+        _Batches(examples, collate, seed, augment),
         sampler=plans,
         batch_size=None,
         num_workers=workers,

@@ -23,6 +23,8 @@ from vlp.records import Caption, Question, Record, Region
 Row = TypeVar("Row")
 ROWS_PER_SHARD = 4096
 ROWS_PER_BATCH = 256
+BYTES_PER_BATCH = 256 * 2**20
+"""A batch ends here if its rows are large: one column of it may hold 2 GiB, the reach of Arrow's 32-bit offsets."""
 
 _text = pa.string()
 
@@ -51,18 +53,27 @@ class ShardError(ValueError):
 class Writer(Generic[Row]):
     """Writes rows as ``<name>-00000.arrow``, … in a folder; a context manager.
 
-    The same rows give the same bytes, no rows give one empty shard. Memory holds ``ROWS_PER_BATCH`` rows.
+    The same rows give the same bytes, no rows give one empty shard. Memory holds ``ROWS_PER_BATCH`` rows, or fewer
+    where they weigh more than ``BYTES_PER_BATCH``.
 
     Args:
         folder: where.
         name: what the shards are called.
         schema: of every shard.
         pack: makes a batch of that schema of some rows.
+        weigh: about how many bytes a row takes; None: all rows are small.
     """
 
-    def __init__(self, folder: Path, name: str, schema: pa.Schema, pack: Callable[[list[Row]], pa.RecordBatch]) -> None:
-        self.folder, self.name, self.schema, self.pack = folder, name, schema, pack
-        self.count = 0
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        schema: pa.Schema,
+        pack: Callable[[list[Row]], pa.RecordBatch],
+        weigh: Callable[[Row], int] | None = None,
+    ) -> None:
+        self.folder, self.name, self.schema, self.pack, self.weigh = folder, name, schema, pack, weigh
+        self.count, self._bytes = 0, 0
         self._rows: list[Row] = []
         self._file = self._open(0)
 
@@ -75,15 +86,19 @@ class Writer(Generic[Row]):
             self._flush()
             self._file.close()
             self._file = self._open(self.count // ROWS_PER_SHARD)
+        weight = self.weigh(row) if self.weigh else 0
+        if self._bytes + weight > BYTES_PER_BATCH:
+            self._flush()
         self._rows.append(row)
         self.count += 1
+        self._bytes += weight
         if len(self._rows) == ROWS_PER_BATCH:
             self._flush()
 
     def _flush(self) -> None:
         if self._rows:
             self._file.write_batch(self.pack(self._rows))
-            self._rows = []
+            self._rows, self._bytes = [], 0
 
     def __enter__(self) -> Self:
         return self
@@ -94,9 +109,16 @@ class Writer(Generic[Row]):
         self._file.close()
 
 
-def write(folder: Path, name: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
-    """Write ``rows`` as the shards ``<name>-*`` in ``folder``; returns how many rows."""
-    with Writer[dict[str, Any]](folder, name, schema, partial(pa.RecordBatch.from_pylist, schema=schema)) as writer:
+def write(
+    folder: Path,
+    name: str,
+    rows: Iterable[dict[str, Any]],
+    schema: pa.Schema,
+    weigh: Callable[[dict[str, Any]], int] | None = None,
+) -> int:
+    """Write ``rows`` as the shards ``<name>-*`` in ``folder``; returns how many rows. ``weigh``: as of ``Writer``."""
+    pack = partial(pa.RecordBatch.from_pylist, schema=schema)
+    with Writer[dict[str, Any]](folder, name, schema, pack, weigh) as writer:
         for row in rows:
             writer.add(row)
     return writer.count
@@ -137,7 +159,12 @@ def read(folder: Path, name: str) -> Iterator[dict[str, Any]]:
 
 def write_records(folder: Path, records: Iterable[Record]) -> int:
     """Write ``records`` as the shards ``records-*``; returns how many."""
-    return write(folder, "records", (asdict(record) for record in records), RECORDS)
+    return write(folder, "records", (asdict(record) for record in records), RECORDS, _weight)
+
+
+def _weight(row: dict[str, Any]) -> int:
+    """Bytes of a record's image and masks: what can be large."""
+    return len(row["image"]) + sum(len(region["mask"]) for region in row["regions"])
 
 
 def read_records(folder: Path, *, images: bool = True) -> Iterator[Record]:

@@ -36,6 +36,8 @@ _JOINERS = "\u200c\u200d"  # they change letters in Persian and Indic scripts
 _LETTERS_A_WORD = 40  # longer on average is no prose: a text without spaces is too long too
 _TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9-]*(?:\s[^<>]*)?/?>|<!--|<!DOCTYPE", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|([A-Za-z][A-Za-z0-9]{1,30}));")
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|[\w.+-]+@[\w-]+\.[\w.-]+", re.IGNORECASE)
+_REPEATED = re.compile(r"([^\w\s])\1+")
 _HIGH_RUN = re.compile(r"[^\x00-\x7f]{2,}")
 _MISREAD_AS = ("cp1252", "latin-1", "cp1251")
 
@@ -53,6 +55,10 @@ class TextParams(Section):
     min_frequency: int = Field(2, ge=1, description="times a word piece must occur to be learnt")
     lower_case: bool = Field(True, description="a trained tokenizer folds case")
     scripts: tuple[Script, ...] = Field((), description="scripts a text may be in; none listed: any")
+    urls: Literal["keep", "refuse"] = Field("keep", description="refuse: a text with a web or e-mail address")
+    max_punctuation: int = Field(
+        0, ge=0, description="times that one sign may follow itself, as in !!!!; a dash or dots may; 0: any"
+    )
     tokenizer: str | None = Field(None, description="tokenizer.json, or a folder with vocab.txt, instead of training")
 
 
@@ -89,12 +95,14 @@ def problem(text: str, params: TextParams) -> str:
 
     Returns:
         ``reason: detail``, or empty. The reasons: ``lone_surrogate``, ``mojibake``, ``control_characters``,
-        ``html``, ``empty``, ``too_long``, ``script``.
+        ``html``, ``url``, ``punctuation``, ``empty``, ``too_long``, ``script``.
     """
     for judge in (_broken, _markup):
         if found := judge(text):
             return found
     cleaned = clean(text)
+    if found := _noise(cleaned, params):
+        return found
     if not any(map(str.isalnum, cleaned)):
         return "empty: no letter and no digit"
     if (count := words(cleaned)) > params.max_words or len(cleaned) > _LETTERS_A_WORD * params.max_words:
@@ -216,6 +224,17 @@ def _markup(text: str) -> str:
     for entity in _ENTITY.finditer(text):
         if entity[1] is None or entity[1] + ";" in html.entities.html5:
             return f"html: {entity[0]}"
+    return ""
+
+
+def _noise(text: str, params: TextParams) -> str:
+    """What collected captions carry that is not said of the picture."""
+    if params.urls == "refuse" and (address := _ADDRESS.search(text)):
+        return f"url: {address[0][:40]}"
+    if params.max_punctuation:
+        for run in _REPEATED.finditer(text):
+            if len(run[0]) > params.max_punctuation and run[1] not in "-–—.":
+                return f"punctuation: {run[0][:20]}"
     return ""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vlp import params as parameters
 from vlp import plugins
+from vlp.data.augment import AugmentParams, augmenter
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.files import atomic, write_csv, write_json
 from vlp.models.modeling import VLPModel
@@ -25,6 +26,7 @@ class Params(Section):
     """The sections this stage reads, besides ``tasks.<name>``."""
 
     seed: int
+    augment: AugmentParams
 
 
 def main() -> None:
@@ -40,7 +42,9 @@ def main() -> None:
     task.warm_start(pretrained_heads(PRETRAINED))
     train = prepared.split("train")
     plans = Plans(len(train), recipe.batch_size, recipe.steps, params.seed)
-    history = fit(task, loader(train, task.collate, plans, seed=params.seed, workers=recipe.workers), recipe)
+    changed = augmenter(params.augment, prepared)
+    batches = loader(train, task.collate, plans, seed=params.seed, workers=recipe.workers, augment=changed)
+    history = fit(task, batches, recipe)
     task.calibrate(prepared.split("validation"), params.seed)
     with atomic(TASKS / name, folder=True) as folder:
         task.save(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vlp import params as parameters
+from vlp.data.augment import AugmentParams, augmenter
 from vlp.data.loading import Prepared
 from vlp.files import atomic, write_csv, write_json
 from vlp.models.configuration import ModelParams
@@ -24,6 +25,7 @@ class Params(Section):
     seed: int
     model: ModelParams
     pretrain: PretrainParams
+    augment: AugmentParams
 
 
 def main() -> None:
@@ -38,7 +40,8 @@ def main() -> None:
         pad_token_id=prepared.pad_id,
     )
     module = Pretraining(model, params.pretrain, prepared)
-    curve, held_out, speed = pretrain(module, params.pretrain, prepared, params.seed)
+    changed = augmenter(params.augment, prepared)
+    curve, held_out, speed = pretrain(module, params.pretrain, prepared, params.seed, changed)
     with atomic(OUT, folder=True) as folder:
         module.save(folder)
     write_csv("reports/training/pretrain.csv", curve)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vlp import plugins
-from vlp.data.loading import Examples, Plans, Prepared, draw, in_order, loader, pad
+from vlp.data.loading import Augmenter, Examples, Plans, Prepared, draw, in_order, loader, pad
 from vlp.models.modeling import VLPModel
 from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Sizes, Step
 from vlp.params import Section, parse
@@ -155,7 +155,7 @@ class Pretraining(nn.Module):
 
 
 def pretrain(
-    module: Pretraining, params: PretrainParams, prepared: Prepared, seed: int
+    module: Pretraining, params: PretrainParams, prepared: Prepared, seed: int, augment: Augmenter | None = None
 ) -> tuple[list[dict[str, float | str]], dict[str, float], dict[str, float]]:
     """Train ``module`` through its phases.
 
@@ -164,6 +164,7 @@ def pretrain(
         params: the phases.
         prepared: trained on its ``train`` split.
         seed: of the order of rows and of everything drawn.
+        augment: what is done to the pairs of the train split; None: nothing.
 
     Returns:
         The curve, one row a ``log_every`` steps with its ``phase``; every scalar on the validation split
@@ -178,7 +179,7 @@ def pretrain(
         module.begin(phase)
         # A seed of its own: a phase that opened with the order of the last would see its rows in the same company.
         plans = Plans(len(train), recipe.batch_size, recipe.steps, seed + number)
-        batches = loader(train, module.collate, plans, seed=seed + number, workers=recipe.workers)
+        batches = loader(train, module.collate, plans, seed=seed + number, workers=recipe.workers, augment=augment)
         history = fit(module, batches, recipe, module.weights, what=f"{name}: steps")
         curve += [{**row, "phase": name, "step": row["step"] + first} for row in history.rows]
         speed[f"{name}_examples_per_second"] = history.examples_per_second

@@ -1,1 +1,1 @@
-"""Tables of pairs: their rows, what the columns mean, captions made of columns, images below a root."""
+"""Tables of pairs: their rows, and regions shown by the alpha of an image."""

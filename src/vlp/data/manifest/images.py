@@ -1,4 +1,4 @@
-"""Image files named by a table: read from below a root and never from outside, and what their alpha shows."""
+"""What the alpha channel of an image file shows."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import io
 import struct
 import warnings
 import zlib
-from pathlib import Path, PurePosixPath
 
 from PIL import Image, ImageOps
 
 from vlp.records import Region
-
-MAX_FILE_BYTES = 64 * 2**20
-"""A larger file is no picture of a data set: reading it would only cost the memory."""
 
 MAX_PIXELS = 50_000_000
 """A larger picture is not decoded for its alpha."""
@@ -35,23 +31,6 @@ _DECODE_FAULTS = (
 
 OPAQUE = 128
 """Alpha from which a pixel belongs to the thing that is shown: half covered, on the 8-bit scale."""
-
-
-def read_below(root: Path, name: str) -> tuple[bytes, str]:
-    """The file's bytes, or none and why."""
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
-        return b"", f"image {name!r}: not a path below the root"
-    path = root / name
-    try:
-        if not path.resolve().is_relative_to(root.resolve()):
-            return b"", f"image {name!r}: a link that leaves the root"
-        if not path.is_file():
-            return b"", f"image {name!r}: no such file below {root}"
-        if (size := path.stat().st_size) > MAX_FILE_BYTES:
-            return b"", f"image {name!r}: {size} bytes, more than {MAX_FILE_BYTES}"
-        return path.read_bytes(), ""
-    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, in Python 3.11 and 3.12
-        return b"", f"image {name!r}: cannot be read ({error})"
 
 
 def alpha_region(image: bytes, expression: str) -> Region | None:

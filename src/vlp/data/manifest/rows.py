@@ -15,9 +15,9 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from vlp.data.raw.columns import Row
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 EXTENSIONS = (*DELIMITERS, ".jsonl", ".parquet")
@@ -38,16 +38,6 @@ _MARKS = (
 
 class TableError(ValueError):
     """A table is missing, of an unknown kind, not in its encoding, or without a usable header."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """One row: its cells by column, or why there are none."""
-
-    line: int
-    """The line that it starts on, from 1; in Parquet the row's number, from 1."""
-    cells: dict[str, Any] = field(default_factory=dict)
-    problem: str = ""
 
 
 def rows(path: Path, encoding: str = "utf-8", delimiter: str | None = None) -> Iterator[Row]:

@@ -8,24 +8,46 @@ there are; then record by record. Memory holds 8 bytes a row, the rows of images
 
 from __future__ import annotations
 
-import difflib
-import logging
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
+from pydantic import Field, field_validator, model_validator
 
-from vlp.data.manifest import mapping, rows
-from vlp.data.manifest.images import alpha_region, read_below
-from vlp.data.manifest.mapping import Facts, Params, RowError
-from vlp.data.manifest.templates import Values, caption, stable_hash
+from vlp.data.manifest import rows
+from vlp.data.manifest.images import alpha_region
+from vlp.data.raw import columns
+from vlp.data.raw.columns import Columns, Facts, RowError, fields_of
+from vlp.data.raw.root import Root, open_root
+from vlp.data.raw.templates import Values, caption, stable_hash
 from vlp.records import Caption, Record
 
-__all__ = ["Params", "read"]
 
-logger = logging.getLogger(__name__)
+class Params(Columns):
+    """``sources.manifest``: which column means what. ``a.b`` is the key ``b`` inside the column ``a``."""
+
+    file: str = Field(min_length=1, description="CSV, TSV, JSONL or Parquet, relative to ingest.root")
+    encoding: str = Field("utf-8", description="of a text file without a byte order mark")
+    delimiter: str | None = Field(None, min_length=1, max_length=1, description="of CSV and TSV, if an unusual one")
+    negative_from: str | None = Field(None, description="column of caption_template that a false twin changes")
+    regions_from_alpha: bool = Field(False, description="the alpha channel shows what the first caption names")
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        try:
+            b"a".decode(value, "replace")
+        except (LookupError, UnicodeError):
+            raise ValueError(f"no text encoding is called {value!r}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _falsifies(self) -> Params:
+        if self.negative_from is not None and self.negative_from not in fields_of(self.caption_template):
+            raise ValueError(f"negative_from: caption_template does not hold {{{self.negative_from}}}")
+        return self
 
 
 @dataclass(slots=True)
@@ -63,32 +85,28 @@ def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
     path = root / params.file
     if not path.resolve().is_relative_to(root.resolve()):
         raise ValueError(f"{path}: the manifest leaves the root {root}; move it below")
+    raw = open_root(root, params.remote)
     survey = _survey(path, params)
     images: dict[str, _Image] = {}
     for row in rows.rows(path, params.encoding, params.delimiter):
         try:
-            name = mapping.image_name(row, params)
+            name = columns.image_name(row, params)
         except RowError as error:
-            yield _refused(params, row.line, error)
+            yield columns.refused(f"{params.file}:{row.line}", error)
             continue
         image = images.setdefault(name, _Image())
         image.met += 1
         try:
-            image.facts.append(_agreeing(mapping.facts(row, params), image.facts))
+            image.facts.append(_agreeing(columns.facts(row, params), image.facts))
         except RowError as error:
-            yield _refused(params, row.line, error)
+            yield columns.refused(f"{params.file}:{row.line}", error)
         if image.met >= survey.repeated.get(stable_hash(name), 1):
             del images[name]
             if image.facts:
-                yield _record(root, name, image.facts, params, survey.values, seed)
+                yield _record(raw, name, image.facts, params, survey.values, seed)
     # None is left unless two paths share a hash.
     for name, image in images.items():
-        yield _record(root, name, image.facts, params, survey.values, seed)
-
-
-def _refused(params: Params, line: int, error: RowError) -> Record:
-    place = f"{params.file}:{line}"
-    return Record(id=place, image=b"", image_name="", captions=(), group=place, fault=f"{place}: {error}")
+        yield _record(raw, name, image.facts, params, survey.values, seed)
 
 
 def _survey(path: Path, params: Params) -> _Survey:
@@ -100,31 +118,20 @@ def _survey(path: Path, params: Params) -> _Survey:
         line = row.line
         survey.columns.update(dict.fromkeys(row.cells))
         try:
-            hashes.append(stable_hash(mapping.image_name(row, params)))
+            hashes.append(stable_hash(columns.image_name(row, params)))
             if survey.values:
-                survey.values.add(mapping.facts(row, params))
+                survey.values.add(columns.facts(row, params))
         except RowError as error:  # the second reading makes a record of it
             first_problem = first_problem or f"{path}:{row.line}: {error}"
     if not line:
         raise ValueError(f"{path}: no rows")
     if not survey.columns:
         raise ValueError(f"{path}: no row can be read; the first: {first_problem}")
-    _check_columns(path, params, list(survey.columns))
+    columns.check(survey.columns, params, str(path))
     names, counts = np.unique(np.frombuffer(hashes, np.uint64), return_counts=True)
     several = counts > 1
     survey.repeated = dict(zip(names[several].tolist(), counts[several].tolist(), strict=True))
     return survey
-
-
-def _check_columns(path: Path, params: Params, columns: list[str]) -> None:
-    mapped = {name: name if name in columns else name.split(".")[0] for name in params.columns()}
-    for name, column in mapped.items():
-        if column not in columns:
-            near = difflib.get_close_matches(name, columns, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(map(repr, columns))}"
-            raise ValueError(f"{path}: no column {name!r}; {hint}")
-    if ignored := [name for name in columns if name not in mapped.values()]:
-        logger.warning("%s: ignored columns: %s", path, ", ".join(ignored))
 
 
 def _agreeing(facts: Facts, earlier: list[Facts]) -> Facts:
@@ -145,21 +152,15 @@ def _captions(name: str, facts: list[Facts], params: Params, values: Values | No
             yield made
 
 
-def _record(root: Path, name: str, facts: list[Facts], params: Params, values: Values | None, seed: int) -> Record:
-    image, problem = read_below(root, name)
-    # A table joined from two repeats a caption in each of an image's rows: equal ones are one.
-    captions = tuple(dict.fromkeys(_captions(name, facts, params, values, seed)))
+def _record(raw: Root, name: str, facts: list[Facts], params: Params, values: Values | None, seed: int) -> Record:
+    image, problem = raw.read(name, params.max_bytes)
+    captions = list(_captions(name, facts, params, values, seed))
     region = alpha_region(image, captions[0].text) if params.regions_from_alpha and captions else None
-    identity = facts[0].id or name
-    return Record(
-        id=identity,
-        image=image,
-        image_name=PurePosixPath(name).name,
+    return columns.record(
+        facts,
+        image,
+        name,
         captions=captions,
-        group=facts[0].group or identity,
-        split=facts[0].split,
-        labels=tuple(dict.fromkeys(label for row in facts for label in row.labels)),
-        questions=tuple(dict.fromkeys(row.question for row in facts if row.question)),
         regions=(region,) if region else (),
-        fault=f"{params.file}:{facts[0].line}: {problem}" if problem else None,
+        fault=f"{params.file}:{facts[0].line}: image {name!r}: {problem}" if problem else None,
     )

@@ -2,18 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from vlp.data.manifest.mapping import Facts, Params, facts
 from vlp.data.manifest.rows import Row
-from vlp.data.manifest.templates import Values, caption, fill
+from vlp.data.raw.columns import Columns, Facts, facts
+from vlp.data.raw.templates import Values, caption, fill
 
-PARAMS = Params(
-    file="t.csv",
+PARAMS = Columns(
     image="image",
     question="question",
     answer="answer",
     type="type",
     caption_template="{question} {answer}",
-    negative_from="answer",
 )
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vlp.data.manifest.mapping import OTHER, YES_NO, Facts
+from vlp.data.raw.columns import OTHER, YES_NO, Facts
 from vlp.records import Caption
 
 

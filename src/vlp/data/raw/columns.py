@@ -1,20 +1,23 @@
-"""What the columns of a table mean: one row by the mapping of ``params.yaml``, or why it cannot be used."""
+"""What the columns of a data set mean: one row by the mapping of ``params.yaml``, or why it cannot be used."""
 
 from __future__ import annotations
 
+import difflib
 import itertools
+import logging
 import math
 import string
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from vlp.data.manifest.rows import Row
-from vlp.params import Section
-from vlp.records import Caption, Question
+from vlp.data.raw.root import Place
+from vlp.records import Caption, Question, Record, Region
+
+logger = logging.getLogger(__name__)
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -25,20 +28,26 @@ YES_NO = {"yes", "no"}
 OTHER = "other"
 
 
-class Params(Section):
-    """``sources.manifest``: which column means what. ``a.b`` is the key ``b`` inside the column ``a``."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One row: its cells by column, or why there are none."""
 
-    file: str = Field(min_length=1, description="CSV, TSV, JSONL or Parquet, relative to ingest.root")
-    encoding: str = Field("utf-8", description="of a text file without a byte order mark")
-    delimiter: str | None = Field(None, min_length=1, max_length=1, description="of CSV and TSV, if an unusual one")
-    image: str = Field(description="path of the image, relative to ingest.root")
+    line: int
+    """Where it stands, from 1: the line that it starts on, or the row's number where there are no lines."""
+    cells: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+class Columns(Place):
+    """Which column means what. ``a.b`` is the key ``b`` inside the column ``a``."""
+
+    image: str = Field(description="the image: its path below the root or, in archives, its bytes")
     captions: tuple[str, ...] = Field((), description="one text each, or a list of texts")
     negative: str | None = Field(
         None, description="false twin of the first caption, or a list of them in caption order"
     )
     caption_template: str | None = Field(None, description='a caption from columns: "{question} {answer}"')
-    negative_from: str | None = Field(None, description="column of caption_template that a false twin changes")
-    id: str | None = Field(None, description="unique name of the record; the image's path where null")
+    id: str | None = Field(None, description="unique name of the record; the image's own where null")
     group: str | None = Field(None, description="what must stay in one split; the record alone where null")
     split: str | None = Field(None, description="train, validation or test, as the data set prescribes")
     labels: str | None = Field(None, description="a list, or one text separated by labels_separator")
@@ -46,16 +55,6 @@ class Params(Section):
     question: str | None = None
     answer: str | None = None
     type: str | None = Field(None, description="type of question; where null the answer's: yes/no, number, other")
-    regions_from_alpha: bool = Field(False, description="the alpha channel shows what the first caption names")
-
-    @field_validator("encoding")
-    @classmethod
-    def _known_encoding(cls, value: str) -> str:
-        try:
-            b"a".decode(value, "replace")
-        except (LookupError, UnicodeError):
-            raise ValueError(f"no text encoding is called {value!r}") from None
-        return value
 
     @field_validator("caption_template")
     @classmethod
@@ -65,15 +64,13 @@ class Params(Section):
         return value
 
     @model_validator(mode="after")
-    def _agrees(self) -> Params:
+    def _agrees(self) -> Self:
         if (self.question is None) != (self.answer is None):
             raise ValueError("map question and answer, or neither")
         if self.type is not None and self.question is None:
             raise ValueError("type is the type of a question: map question and answer")
         if self.negative is not None and not self.captions:
             raise ValueError("negative is the false twin of a caption: map captions")
-        if self.negative_from is not None and self.negative_from not in fields_of(self.caption_template):
-            raise ValueError(f"negative_from: caption_template does not hold {{{self.negative_from}}}")
         return self
 
     def columns(self) -> list[str]:
@@ -82,6 +79,23 @@ class Params(Section):
         single += [self.question, self.answer, self.type]
         named = [*single, *self.captions, *fields_of(self.caption_template)]
         return list(dict.fromkeys(name for name in named if name is not None))
+
+
+def check(columns: Iterable[str], params: Columns, where: str) -> None:
+    """Hold the mapping against the columns that there are; name those that nothing maps in the log.
+
+    Raises:
+        ValueError: a mapped column is not there; the message names the nearest one.
+    """
+    columns = list(columns)
+    mapped = {name: name if name in columns else name.split(".")[0] for name in params.columns()}
+    for name, column in mapped.items():
+        if column not in columns:
+            near = difflib.get_close_matches(name, columns, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(map(repr, columns))}"
+            raise ValueError(f"{where}: no column {name!r}; {hint}")
+    if ignored := [name for name in columns if name not in mapped.values()]:
+        logger.warning("%s: ignored columns: %s", where, ", ".join(ignored))
 
 
 class RowError(ValueError):
@@ -103,7 +117,7 @@ class Facts:
     """The columns of ``caption_template``; empty where the row lacks one."""
 
 
-def image_name(row: Row, params: Params) -> str:
+def image_name(row: Row, params: Columns) -> str:
     """The path of the row's image below the root.
 
     Raises:
@@ -116,7 +130,7 @@ def image_name(row: Row, params: Params) -> str:
     return PurePosixPath(name).as_posix()  # ./a.png and a.png are one image
 
 
-def _cell(row: Row, column: str) -> Any:
+def cell(row: Row, column: str) -> Any:
     """The cell of ``column``, or of ``b`` inside the column ``a`` for ``a.b``; None where there is none."""
     if column in row.cells:
         return row.cells[column]
@@ -124,6 +138,17 @@ def _cell(row: Row, column: str) -> Any:
     for key in column.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
+
+
+def whole_text(text: str, where: str) -> str:
+    """``text``, which Arrow and UTF-8 can hold.
+
+    Raises:
+        RowError: it has a lone surrogate.
+    """
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise RowError(f"{where}: half a character (a lone surrogate)")
+    return text
 
 
 def _as_text(value: Any, column: str) -> str | None:
@@ -137,25 +162,23 @@ def _as_text(value: Any, column: str) -> str | None:
         case int() | float():
             return str(value)
         case str():
-            if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-                raise RowError(f"column {column!r}: half a character (a lone surrogate)")
-            return value
+            return whole_text(value, f"column {column!r}")
     raise RowError(f"column {column!r}: expected text, found {type(value).__name__}")
 
 
 def _text(row: Row, column: str | None) -> str | None:
     """One text; an empty cell is none."""
-    return None if column is None else _as_text(_cell(row, column), column) or None
+    return None if column is None else _as_text(cell(row, column), column) or None
 
 
 def _texts(row: Row, column: str | None) -> list[str | None]:
     """The texts of a cell that holds one or a list; an empty text stays, as it was collected."""
-    if column is None or (value := _cell(row, column)) is None:
+    if column is None or (value := cell(row, column)) is None:
         return []
     return [_as_text(item, column) for item in (value if isinstance(value, list) else [value])]
 
 
-def facts(row: Row, params: Params) -> Facts:
+def facts(row: Row, params: Columns) -> Facts:
     """What the row says, by the mapping.
 
     Raises:
@@ -175,14 +198,53 @@ def facts(row: Row, params: Params) -> Facts:
     )
 
 
-def _split(row: Row, params: Params) -> str | None:
+def record(
+    facts: list[Facts],
+    image: bytes,
+    name: str,
+    *,
+    captions: Iterable[Caption],
+    regions: tuple[Region, ...] = (),
+    fault: str | None = None,
+) -> Record:
+    """The record of one image and of all rows that name it, at least one.
+
+    Args:
+        facts: the rows; the first one's id, group and split are the record's.
+        image: the file's bytes.
+        name: of the image, unique: the record's id, where no column is mapped to it.
+        captions: those of all rows; equal ones are one, for a joined table repeats them.
+        regions: with masks of the image's own size.
+        fault: why the image could not be read.
+    """
+    identity = facts[0].id or name
+    return Record(
+        id=identity,
+        image=image,
+        image_name=PurePosixPath(name).name,
+        captions=tuple(dict.fromkeys(captions)),
+        group=facts[0].group or identity,
+        split=facts[0].split,
+        labels=tuple(dict.fromkeys(label for row in facts for label in row.labels)),
+        questions=tuple(dict.fromkeys(row.question for row in facts if row.question)),
+        regions=regions,
+        fault=fault,
+    )
+
+
+def refused(place: str, problem: object) -> Record:
+    """What stands for a row or a file that cannot be used: a record that says where and why."""
+    return Record(id=place, image=b"", image_name="", captions=(), group=place, fault=f"{place}: {problem}")
+
+
+def _split(row: Row, params: Columns) -> str | None:
     name = _text(row, params.split)
     if name is not None and name.lower() not in SPLITS:
         raise RowError(f"column {params.split!r}: split {name!r} is none of train, validation, test")
     return SPLITS[name.lower()] if name else None
 
 
-def _captions(row: Row, params: Params) -> tuple[Caption, ...]:
+def _captions(row: Row, params: Columns) -> tuple[Caption, ...]:
     texts = [text for column in params.captions for text in _texts(row, column)]
     negatives = _texts(row, params.negative)
     if len(negatives) > len(texts):
@@ -191,15 +253,15 @@ def _captions(row: Row, params: Params) -> tuple[Caption, ...]:
     return tuple(Caption(text=text, negative=negative or None) for text, negative in pairs if text is not None)
 
 
-def _labels(row: Row, params: Params) -> tuple[str, ...]:
-    if params.labels is not None and isinstance(_cell(row, params.labels), str):
+def _labels(row: Row, params: Columns) -> tuple[str, ...]:
+    if params.labels is not None and isinstance(cell(row, params.labels), str):
         parts: list[str | None] = [*(_text(row, params.labels) or "").split(params.labels_separator)]
     else:
         parts = _texts(row, params.labels)
     return tuple(label for part in parts if part is not None and (label := part.strip()))
 
 
-def _question(row: Row, params: Params) -> Question | None:
+def _question(row: Row, params: Columns) -> Question | None:
     text, answer = _text(row, params.question), _text(row, params.answer)
     if text is None and answer is None:
         return None

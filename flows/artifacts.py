@@ -1,0 +1,91 @@
+"""What a run shows in Prefect: parameters, figures beside the champion's, the validation, reports. No secret."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from flows import metrics, secrets
+from flows.registry import Registry
+from flows.stages import Status
+from flows.worktree import git
+
+REPORTS = Path("runs") / "reports"
+"""Below the project: the pages of each run, after its worktree is gone."""
+
+
+def parameters(folder: Path, base: str) -> None:
+    """``params.yaml`` of the run, and what differs from the revision ``base``."""
+    text = (folder / "params.yaml").read_text(encoding="utf-8") if (folder / "params.yaml").exists() else ""
+    changed = git(folder, "diff", base, "--", "params.yaml")
+    parts = [f"As of {base[:12]}" + (", changed:" if changed else "."), *_block("diff", changed), *_block("yaml", text)]
+    _markdown("parameters", "\n".join(parts))
+
+
+def stages(statuses: Mapping[str, Status]) -> None:
+    """What became of each stage."""
+    create_table_artifact([{"stage": name, "status": str(status)} for name, status in statuses.items()], key="stages")
+
+
+def figures(folder: Path, registry: Registry) -> None:
+    """Every metric of the run beside the champion's."""
+    champion = registry.champion()
+    old = metrics.at(registry.project, champion.commit) if champion else None
+    compared = f"against the champion {champion.name}" if champion else "there is no champion yet"
+    rows = metrics.table(metrics.read(folder), old)
+    create_table_artifact(rows, key="metrics", description=f"All metrics, {compared}.")
+
+
+def validation(folder: Path) -> None:
+    """The counts of ``metrics/validation.json``, where the run has it."""
+    path = folder / metrics.FOLDER / "validation.json"
+    if not path.exists():
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    lines = [f"| {name} | {value} |" for name, value in found.items() if isinstance(value, int | float)]
+    reasons = [f"| {name} | {value} |" for name, value in found.get("rejects_by_reason", {}).items()]
+    table = ["| figure | value |", "|---|---|", *lines]
+    rejected = ["", "| rejected for | records |", "|---|---|", *reasons] if reasons else []
+    _markdown("validation", "\n".join([*table, *rejected]))
+
+
+def reports(folder: Path, project: Path, run: str, keep: int) -> list[Path]:
+    """Keep the run's pages (``reports/**.html``) below the project and link them; the oldest runs' go."""
+    kept = []
+    for page in sorted((folder / "reports").rglob("*.html")):
+        target = project / REPORTS / run / page.relative_to(folder / "reports")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(page, target)
+        create_link_artifact(target.resolve().as_uri(), link_text=target.name, key=f"report-{_key(target.stem)}")
+        kept.append(target)
+    runs = sorted((project / REPORTS).glob("*"), key=lambda path: path.stat().st_mtime_ns)
+    for old in runs[:-keep]:
+        shutil.rmtree(old)
+    return kept
+
+
+def verdict(text: str) -> None:
+    """Why a challenger was promoted or refused."""
+    _markdown("gate", text)
+
+
+def outcome(key: str, lines: Mapping[str, Any]) -> None:
+    """How a flow ended, a line a fact."""
+    _markdown(key, "\n".join(f"* **{name}**: {value}" for name, value in lines.items()))
+
+
+def _block(language: str, text: str) -> list[str]:
+    return [f"```{language}", text.rstrip(), "```"] if text.strip() else []
+
+
+def _markdown(key: str, text: str) -> None:
+    create_markdown_artifact(secrets.hide(text), key=key)
+
+
+def _key(name: str) -> str:
+    return "".join(char if char.isalnum() else "-" for char in name.lower())

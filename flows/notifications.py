@@ -1,0 +1,51 @@
+"""Tells a webhook or a Prefect notification block what happened; off until either is given.
+
+FLOWS_WEBHOOK_URL gets a POST of ``{"event", "subject", "text"}``. A notification that cannot be delivered is an error
+in the log, and never the end of the flow that it is about.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+from prefect.blocks.core import Block
+from prefect.client.schemas.objects import FlowRun, State
+
+from flows import secrets, settings
+from flows.settings import Notifications
+
+Event = Literal["failed", "promoted", "refused", "rolled_back", "drift"]
+WEBHOOK = "FLOWS_WEBHOOK_URL"
+TIMEOUT_S = 10
+
+logger = logging.getLogger(__name__)
+
+
+def tell(chosen: Notifications, event: Event, subject: str, text: str) -> None:
+    """Send ``event`` to whoever is to be told of it."""
+    if event not in chosen.events:
+        return
+    subject, text = secrets.hide(subject), secrets.hide(text)
+    try:
+        if address := os.environ.get(WEBHOOK):
+            answer = httpx.post(address, json={"event": event, "subject": subject, "text": text}, timeout=TIMEOUT_S)
+            answer.raise_for_status()
+        if chosen.block:
+            _block(chosen.block).notify(text, subject)
+    except Exception as error:  # noqa: BLE001 - a block may raise anything, and the flow must go on
+        # The address is part of httpx's messages, and a secret.
+        logger.error("%s not told of %r: %s", chosen.block or WEBHOOK, event, secrets.hide(str(error)))
+
+
+def _block(name: str) -> Any:
+    return Block.load(name)
+
+
+def on_failure(_: object, flow_run: FlowRun, state: State[Any]) -> None:
+    """Prefect's hook for a flow that failed or crashed."""
+    root = Path(str(flow_run.parameters.get("project", "."))).resolve()
+    tell(settings.load(root).notifications, "failed", f"{flow_run.name} {state.name}", state.message or "")

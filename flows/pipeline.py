@@ -1,0 +1,136 @@
+"""The flow ``pipeline``: a revision's stages, in a worktree of their own; results leave it as a commit and as data.
+
+    python -m flows.pipeline [--preset NAME] [--set KEY=VALUE] [STAGE …]
+
+Works with the server that PREFECT_API_URL names, and with a temporary one without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import flow
+from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
+
+from flows import artifacts, commands, notifications, settings, stages, standing
+from flows.registry import Registry
+from flows.settings import Settings
+from flows.stages import StageError, Status
+from flows.worktree import Worktree, git, worktree
+from vlp import overlays
+
+BRANCHES = "runs/"
+"""Prefix of the branches that results are left on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a run left: its results as a commit on ``branch``, or None where the revision's own are still true."""
+
+    stages: dict[str, Status]
+    commit: str | None
+    branch: str | None
+
+
+@flow(
+    name="pipeline",
+    task_runner=stages.RUNNER,
+    on_failure=[notifications.on_failure],
+    on_crashed=[notifications.on_failure],
+)
+def pipeline(
+    project: str = ".",
+    revision: str = "HEAD",
+    preset: str | None = None,
+    overrides: Sequence[str] = (),
+    targets: Sequence[str] = (),
+) -> Outcome:
+    """Bring a revision's stages up to date, apart from everybody's work.
+
+    Args:
+        project: the git repository.
+        revision: the commit whose code and parameters run.
+        preset: a file of presets/, merged into its params.yaml.
+        overrides: ``key.path=value``, after the preset.
+        targets: stages; these and what they need. None for all.
+    """
+    root = Path(project).resolve()
+    chosen = settings.load(root)
+    with commands.none_left(), worktree(root, revision) as tree:
+        if preset or overrides:
+            overlay = tree.folder / "presets" / f"{preset}.yaml" if preset else None
+            overlays.apply(overlay, list(overrides), tree.folder / "params.yaml")
+        return produce(tree, chosen, f"Run of {tree.commit[:12]}", targets=tuple(targets))
+
+
+def produce(
+    tree: Worktree, chosen: Settings, message: str, *, paths: Sequence[str] = (), targets: tuple[str, ...] = ()
+) -> Outcome:
+    """Run the stages in ``tree``, publish what they found, commit the results with ``paths``.
+
+    Raises:
+        StageError: stages failed; the validation report is kept all the same.
+    """
+    logger, run = get_run_logger(), run_name()
+    artifacts.parameters(tree.folder, tree.commit)
+    try:
+        statuses = stages.run(tree.folder, chosen, targets)
+        artifacts.stages(statuses)
+        artifacts.figures(tree.folder, Registry(tree.project, chosen.artifact))
+    finally:
+        artifacts.validation(tree.folder)
+        artifacts.reports(tree.folder, tree.project, run, chosen.retrain.keep)
+    commit = tree.record(message, BRANCHES + run, *paths)
+    for stage, status in statuses.items():
+        logger.info("%s: %s", stage, status)
+    if commit is None:
+        logger.info("nothing changed: the results of %s are still true", tree.commit[:12])
+        return Outcome(stages=statuses, commit=None, branch=None)
+    drop_old_branches(tree.project, chosen.retrain.keep)
+    logger.info("results: git switch %s && dvc checkout", BRANCHES + run)
+    return Outcome(stages=statuses, commit=commit, branch=BRANCHES + run)
+
+
+def run_name() -> str:
+    """The name of the flow run that this is part of."""
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    return context.flow_run.name
+
+
+def drop_old_branches(project: Path, keep: int) -> None:
+    """Delete all but the newest ``keep`` branches of results; what is registered stays, by its tag."""
+    branches = git(
+        project, "for-each-ref", "--sort=-creatordate", "--format=%(refname:strip=2)", f"refs/heads/{BRANCHES}"
+    )
+    if old := branches.splitlines()[keep:]:
+        git(project, "branch", "--delete", "--force", *old)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m flows.pipeline", description=pipeline.__doc__)
+    parser.add_argument("--revision", default="HEAD")
+    parser.add_argument("--preset")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY.PATH=VALUE")
+    parser.add_argument("targets", nargs="*", metavar="STAGE")
+    arguments = parser.parse_args()
+    try:
+        with standing.server(Path.cwd()):
+            pipeline(
+                revision=arguments.revision,
+                preset=arguments.preset,
+                overrides=arguments.overrides,
+                targets=arguments.targets,
+            )
+    except (StageError, commands.CommandError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

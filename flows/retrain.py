@@ -1,0 +1,150 @@
+"""The flow ``retrain``: new data → all stages → champion against challenger → promotion, or a report why not.
+
+Scheduled, and triggered when data arrives (prefect.yaml). Data that fails its validation stops the run at that stage:
+the report is kept, nothing else changes, and the same data is not tried again. No new data: nothing runs.
+
+    python -m flows.retrain [--force]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dvc.api
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.states import Completed
+
+from flows import artifacts, commands, gate, incoming, metrics, notifications, settings, stages, standing
+from flows.gate import Side, Verdict
+from flows.pipeline import produce
+from flows.promotion import promote
+from flows.registry import Registry
+from flows.settings import Settings
+from flows.stages import StageError
+from flows.worktree import Worktree, git, worktree
+
+PREDICTIONS = "reports/evaluation/{task}/predictions.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Retrained:
+    """How a retraining ended: ``outcome`` is ``nothing new``, ``unchanged``, ``refused`` or ``promoted``."""
+
+    outcome: str
+    commit: str | None = None
+    version: str | None = None
+    verdict: Verdict | None = None
+
+
+@flow(
+    name="retrain",
+    task_runner=stages.RUNNER,
+    on_failure=[notifications.on_failure],
+    on_crashed=[notifications.on_failure],
+)
+def retrain(project: str = ".", force: bool = False) -> Any:
+    """Train on what has arrived, and promote the result if it is better.
+
+    Args:
+        project: the git repository.
+        force: also without new data.
+    """
+    root = Path(project).resolve()
+    chosen = settings.load(root)
+    found = _retrain(root, chosen, force)
+    get_run_logger().info("%s", found.outcome)
+    return Completed(name=found.outcome.capitalize(), data=found, message=found.outcome)
+
+
+def _retrain(root: Path, chosen: Settings, force: bool) -> Retrained:
+    print_ = incoming.fingerprint(root / chosen.retrain.incoming)
+    known = incoming.seen(root)
+    # Imports are somewhere else: only asking there tells.
+    if not force and not chosen.retrain.update_imports and known.get("fingerprint") == print_:
+        return Retrained("nothing new")
+    with commands.none_left(), worktree(root, chosen.retrain.revision) as tree:
+        content = incoming.bring(tree, chosen.retrain.incoming, chosen.retrain.update_imports)
+        if not force and content == _known_content(root, chosen, known):
+            incoming.remember(root, print_, content, known.get("outcome", "promoted"))
+            return Retrained("nothing new")
+        try:
+            outcome = produce(tree, chosen, "Retrained on what arrived", paths=[chosen.retrain.incoming])
+        except StageError:
+            incoming.remember(root, print_, content, "failed")
+            raise
+        candidate = outcome.commit or tree.commit
+        if _in_production(root, chosen, candidate):
+            incoming.remember(root, print_, content, "unchanged")
+            return Retrained("unchanged")
+        verdict = _judged(tree, chosen, outcome.branch or candidate[:12])
+    artifacts.verdict(verdict.text())
+    if not verdict.promote:
+        incoming.remember(root, print_, content, "refused")
+        notifications.tell(chosen.notifications, "refused", f"{verdict.challenger} is not promoted", verdict.text())
+        return Retrained("refused", candidate, None, verdict)
+    version = promote(root, candidate, chosen)
+    incoming.remember(root, print_, content, "promoted")
+    return Retrained("promoted", candidate, version.name, verdict)
+
+
+def _known_content(root: Path, chosen: Settings, known: dict[str, str]) -> str | None:
+    """The data of the last conclusion; in a fresh clone, the champion's."""
+    if "content" in known:
+        return known["content"]
+    champion = Registry(root, chosen.artifact).champion()
+    if champion is None:
+        return None
+    with worktree(root, champion.commit) as tree:
+        return incoming.content(tree.folder / chosen.retrain.incoming)
+
+
+def _in_production(root: Path, chosen: Settings, commit: str) -> bool:
+    """Whether the results of ``commit`` are the champion's, to the last byte."""
+    champion = Registry(root, chosen.artifact).champion()
+    return champion is not None and not git(root, "diff", "--name-only", champion.commit, commit, "--", "dvc.lock")
+
+
+def _judged(tree: Worktree, chosen: Settings, name: str) -> Verdict:
+    """The gate's verdict on what the worktree holds."""
+    tasks = sorted({wanted.task for wanted in chosen.gate.metrics})
+    champion = Registry(tree.project, chosen.artifact).champion()
+    mine = side(name, tasks, metrics.read(tree.folder), lambda path: (tree.folder / path).read_text(encoding="utf-8"))
+    if champion is None:
+        return gate.judge(mine, None, chosen.gate)
+    commit = champion.commit
+    old = metrics.at(tree.project, commit)
+    theirs = side(champion.name, tasks, old, lambda path: dvc.api.read(path, repo=str(tree.project), rev=commit))
+    return gate.judge(mine, theirs, chosen.gate)
+
+
+def side(name: str, tasks: list[str], figures: metrics.Figures, read: Any) -> Side:
+    """One side of the comparison, its files read by ``read(path)``."""
+    return Side(
+        name=name,
+        metrics={task: json.loads(read(f"metrics/{task}.json")) for task in tasks},
+        predictions={
+            task: [json.loads(line) for line in read(PREDICTIONS.format(task=task)).splitlines()] for task in tasks
+        },
+        figures=figures,
+    )
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m flows.retrain", description=retrain.__doc__)
+    parser.add_argument("--force", action="store_true", help="also without new data")
+    arguments = parser.parse_args()
+    try:
+        with standing.server(Path.cwd()):
+            retrain(force=arguments.force)
+    except (StageError, commands.CommandError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

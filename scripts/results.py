@@ -1,0 +1,91 @@
+"""The figures in docs/results.md, from the files that the stages and the benchmarks wrote: nothing is typed by hand.
+
+    python scripts/results.py           # after `make repro` or a benchmark; rewrites the tables
+    python scripts/results.py --check   # fails where the page and the files disagree
+
+A table stands between ``<!-- figures: metrics/matching.json -->`` and ``<!-- end -->``; what lies between the two is
+written anew. A number with ``<name>_ci95`` beside it shows its interval, a mapping of slices becomes rows of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+PAGE = Path("docs/results.md")
+BLOCK = re.compile(r"(<!-- figures: (?P<file>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main() -> int:
+    """Rewrite the page, or with ``--check`` compare; returns the exit status."""
+    before = PAGE.read_text(encoding="utf-8")
+    after = render(before)
+    if "--check" in sys.argv[1:]:
+        if after != before:
+            sys.stderr.write(
+                f"{PAGE}: its tables are not those of the files they name; run python scripts/results.py\n"
+            )
+        return int(after != before)
+    PAGE.write_text(after, encoding="utf-8")
+    return 0
+
+
+def render(page: str) -> str:
+    """``page`` with every block written from its file."""
+    return BLOCK.sub(lambda block: f"{block[1]}\n{table(Path(block['file']))}\n{block[3]}", page)
+
+
+def table(file: Path) -> str:
+    """The figures of one JSON file as a Markdown table."""
+    lines = ["| figure | value | 95 % |", "|---|---|---|"]
+    return (
+        "\n".join(lines + [f"| {name} | {value} | {interval} |" for name, value, interval in rows(load(file))]) + "\n"
+    )
+
+
+def load(file: Path) -> dict[str, Any]:
+    """The file's figures.
+
+    Raises:
+        SystemExit: there is no such file, which is said.
+    """
+    try:
+        loaded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SystemExit(f"{PAGE} shows {file}, which is not there") from None
+    return loaded
+
+
+def rows(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Name, value and interval of each figure; of slices, their size too."""
+    for name, value in figures.items():
+        if name.endswith("_ci95"):
+            continue
+        interval = figures.get(f"{name}_ci95")
+        between = f"{number(interval[0])}–{number(interval[1])}" if interval else ""
+        if isinstance(value, dict) and set(value) <= {"value", "size", "value_ci95"} and "value" in value:
+            inner = value.get("value_ci95")
+            span = f"{number(inner[0])}–{number(inner[1])}" if inner else ""
+            size = f" ({value['size']})" if "size" in value else ""
+            yield f"`{prefix}{name}`{size}", number(value["value"]), span
+        elif isinstance(value, dict):
+            yield from rows(value, f"{prefix}{name}: ")
+        elif isinstance(value, int | float):
+            yield f"`{prefix}{name}`", number(value), between
+        elif isinstance(value, str):
+            yield f"`{prefix}{name}`", value, ""
+
+
+def number(value: float) -> str:
+    """A number as a person reads it."""
+    if isinstance(value, int) or (value == int(value) and abs(value) >= 1):
+        return f"{int(value):,}"
+    return f"{value:.3g}" if abs(value) < 0.001 else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

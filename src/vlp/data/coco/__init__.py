@@ -1,0 +1,1 @@
+"""COCO's annotation files: captions, questions, instances and referring expressions, and their masks."""

@@ -1,0 +1,1 @@
+"""Class folders: what their names mean."""

@@ -1,0 +1,1 @@
+"""What sources share: files below a root, local or remote, the meaning of columns, captions made of columns."""

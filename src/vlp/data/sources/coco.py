@@ -1,0 +1,167 @@
+"""Data in COCO's format: captions, VQA v2 questions, instances and RefCOCO-style expressions with masks.
+
+Instances become labels and, category by category, regions: the mask of "dog" is that of all dogs of the picture. An
+expression's region is the one thing that it names. Pictures of one id are one group, for COCO's parts were cut
+from one collection.
+"""
+
+from __future__ import annotations
+
+import logging
+import string
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from vlp.data.coco.annotations import Annotations, Picture
+from vlp.data.coco.masks import MaskError, png, rasterise
+from vlp.data.parallel import ordered_map
+from vlp.data.raw.columns import SPLITS, refused
+from vlp.data.raw.root import Place, Root, RootError, open_root
+from vlp.params import Section
+from vlp.records import Record, Region
+
+logger = logging.getLogger(__name__)
+
+
+class Part(Section):
+    """One folder of pictures and the annotation files about them, all below ``ingest.root``."""
+
+    images: str = Field("", description="folder of the pictures")
+    split: str | None = Field(None, description="train, validation or test; null: by hash, or as expressions say")
+    captions: str | None = Field(None, description="captions_*.json")
+    instances: str | None = Field(None, description="instances_*.json")
+    expressions: str | None = Field(None, description="RefCOCO's references as JSON; needs instances")
+    questions: str | None = Field(None, description="VQA's questions")
+    answers: str | None = Field(None, description="VQA's annotations, which hold the answers")
+    image_name: str | None = Field(
+        None, description='names of pictures that no file lists: "COCO_train2014_{image_id:012d}.jpg"'
+    )
+
+    @field_validator("split")
+    @classmethod
+    def _known_split(cls, value: str | None) -> str | None:
+        if value is not None and value not in SPLITS.values():
+            raise ValueError("expected train, validation or test")
+        return value
+
+    @field_validator("image_name")
+    @classmethod
+    def _numbered(cls, value: str | None) -> str | None:
+        if value is not None:
+            holes = [name for _, name, _, _ in string.Formatter().parse(value) if name is not None]
+            if holes != ["image_id"]:
+                raise ValueError("expected {image_id} once, and nothing else in braces")
+            value.format(image_id=1)
+        return value
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Part:
+        if not (self.captions or self.instances or self.questions):
+            raise ValueError("name captions, instances or questions")
+        if (self.questions is None) != (self.answers is None):
+            raise ValueError("map questions and answers, or neither")
+        if self.expressions and not self.instances:
+            raise ValueError("expressions name instances: map instances")
+        return self
+
+
+class Params(Place):
+    """``sources.coco`` of ``params.yaml``."""
+
+    parts: tuple[Part, ...] = Field(min_length=1, description="folders of pictures with their files")
+    labels: bool = Field(True, description="the categories of a picture's instances are its labels")
+    regions: bool = Field(True, description="each category of a picture is a region: the mask of all its things")
+    max_pixels: int = Field(50_000_000, gt=0, description="width times height of a picture that gets masks")
+    max_annotation_bytes: int = Field(2 * 2**30, gt=0, description="bytes of an annotation file, which is read whole")
+
+
+def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
+    """A record a picture, part by part, in the order that the files list them; entries that cannot be used follow.
+
+    Args:
+        root: of the pictures and the files.
+        params: which files say what.
+        seed: not read.
+
+    Raises:
+        ValueError: a file is missing, is no JSON, or lists no pictures.
+    """
+    del seed
+    raw = open_root(root, params.remote)
+    for part in params.parts:
+        found = _annotations(raw, part, params)
+        if not found.pictures:
+            raise RootError(f"{part.captions or part.instances or part.questions}: no picture; set image_name?")
+        for kind, count in sorted(found.ignored.items()):
+            logger.warning("ignored: %s (%d)", kind, count)
+        yield from _flat(ordered_map(partial(_records, raw, part, params), found.pictures.values()))
+        yield from (refused(entry.place, entry.problem) for entry in found.refused)
+
+
+def _annotations(raw: Root, part: Part, params: Params) -> Annotations:
+    found = Annotations(raw, params.max_annotation_bytes, part.images, part.image_name)
+    if part.captions:
+        found.add_captions(part.captions)
+    if part.instances:
+        found.add_instances(part.instances)
+    if part.expressions:
+        found.add_expressions(part.expressions)
+    if part.questions and part.answers:
+        found.add_questions(part.questions, part.answers)
+    return found
+
+
+def _flat(found: Iterator[list[Record]]) -> Iterator[Record]:
+    for records in found:
+        yield from records
+
+
+def _records(raw: Root, part: Part, params: Params, picture: Picture) -> list[Record]:
+    """The picture's record, then one for each segmentation that cannot be used."""
+    image, problem = raw.read(picture.name, params.max_bytes)
+    regions, broken = _regions(picture, params) if image else ([], [])
+    record = Record(
+        id=picture.name,
+        image=image,
+        image_name=PurePosixPath(picture.name).name,
+        captions=tuple(dict.fromkeys(picture.captions)),
+        group=f"image {picture.id}",
+        split=part.split or picture.split,
+        labels=tuple(picture.labels) if params.labels else (),
+        questions=tuple(dict.fromkeys(picture.questions)),
+        regions=tuple(regions),
+        fault=f"image {picture.name!r}: {problem}" if problem else None,
+    )
+    return [record, *broken]
+
+
+def _regions(picture: Picture, params: Params) -> tuple[list[Region], list[Record]]:
+    wanted = set(picture.things) if params.regions else {thing for _, _, thing in picture.expressions}
+    if picture.width * picture.height > params.max_pixels:
+        size = f"{picture.width}×{picture.height} pixels, allowed {params.max_pixels} in all"
+        return [], [refused(thing.place, size) for number, thing in picture.things.items() if number in wanted]
+    masks: dict[int, np.ndarray] = {}
+    broken = []
+    for number, thing in picture.things.items():
+        if number in wanted:
+            try:
+                masks[number] = rasterise(thing.segmentation, picture.width, picture.height)
+            except MaskError as error:
+                broken.append(refused(thing.place, error))
+    named: dict[str, np.ndarray] = {}
+    if params.regions:
+        for number, mask in masks.items():
+            category = picture.things[number].category
+            named[category] = named[category] | mask if category in named else mask
+    # A category with a thing that has no mask would have a mask that is not of all its things.
+    for number in wanted - masks.keys():
+        named.pop(picture.things[number].category, None)
+    regions = [Region(expression=category, mask=png(mask)) for category, mask in named.items() if mask.any()]
+    for _, expression, number in picture.expressions:
+        if number in masks and masks[number].any():
+            regions.append(Region(expression=expression, mask=png(masks[number])))
+    return list(dict.fromkeys(regions)), broken

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vlp.data.sources import coco
+from vlp.params import ParamsError, parse
+from vlp.preprocessing.image import ImageParams, prepare_mask
+from vlp.records import Caption, Question, Record
+
+IMAGES = [
+    {"id": 7, "file_name": "a.png", "width": 8, "height": 4, "license": 1},
+    {"id": 9, "file_name": "b.png", "width": 8, "height": 4},
+]
+SQUARE = [[1, 1, 3, 1, 3, 3, 1, 3]]
+CATEGORIES = [{"id": 1, "name": "dog"}, {"id": 3, "name": "cat"}]
+INSTANCES = {
+    "images": IMAGES,
+    "categories": CATEGORIES,
+    "annotations": [
+        {"id": 70, "image_id": 7, "category_id": 1, "segmentation": SQUARE},
+        {"id": 71, "image_id": 7, "category_id": 1, "segmentation": {"size": [4, 8], "counts": [20, 2, 10]}},
+        {"id": 72, "image_id": 7, "category_id": 3, "segmentation": {"size": [4, 8], "counts": [0, 1, 31]}},
+    ],
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "val").mkdir()
+    for name in "ab":
+        Image.new("RGB", (8, 4), "red").save(tmp_path / "val" / f"{name}.png")
+    return tmp_path
+
+
+def params(*parts: dict[str, Any], **changes: Any) -> coco.Params:
+    return parse(coco.Params, {"parts": [{"images": "val", **part} for part in parts], **changes}, "sources.coco")
+
+
+def read(root: Path, files: dict[str, Any], part: dict[str, Any] | None = None, **changes: Any) -> list[Record]:
+    """What the source makes of one part whose files hold that."""
+    for name, content in files.items():
+        text = content if isinstance(content, str) else json.dumps(content)
+        (root / f"{name}.json").write_text(text, encoding="utf-8")
+    named = {name: f"{name}.json" for name in files}
+    return list(coco.read(root, params({**named, **(part or {})}, **changes), 0))
+
+
+def masks(record: Record) -> dict[str, int]:
+    """Pixels of each region, by its expression."""
+    return {
+        region.expression: int((np.asarray(Image.open(io.BytesIO(region.mask))) == 255).sum())
+        for region in record.regions
+    }
+
+
+def test_captions_stand_with_their_picture(root: Path) -> None:
+    texts = [(9, "two"), (7, "one"), (7, "uno"), (7, "one")]
+    annotations = [{"id": i, "image_id": image, "caption": text} for i, (image, text) in enumerate(texts)]
+    first, second = read(root, {"captions": {"images": IMAGES, "annotations": annotations}}, {"split": "validation"})
+    assert first == Record(
+        id="val/a.png",
+        image=(root / "val/a.png").read_bytes(),
+        image_name="a.png",
+        captions=(Caption(text="one"), Caption(text="uno")),
+        group="image 7",
+        split="validation",
+    )
+    assert second.captions == (Caption(text="two"),)
+
+
+def test_the_things_of_a_category_are_one_region_and_a_label(root: Path) -> None:
+    first, second = read(root, {"instances": INSTANCES})
+    assert first.labels == ("dog", "cat")
+    assert masks(first) == {"dog": 6, "cat": 1}
+    assert (second.labels, second.regions) == ((), ())
+    shown = prepare_mask(first.regions[0].mask, ImageParams(size=16, min_side=1), (8, 4))
+    assert shown.any() and not shown.all()
+    (bare, _) = read(root, {"instances": INSTANCES}, regions=False, labels=False)
+    assert (bare.labels, bare.regions) == ((), ())
+
+
+def test_an_expression_names_one_thing_and_its_split_is_the_pictures(root: Path) -> None:
+    references = [
+        {"ref_id": 1, "image_id": 7, "ann_id": 71, "split": "testA", "sentences": [{"raw": "L!", "sent": "left dog"}]},
+        {"ref_id": 2, "image_id": 7, "ann_id": 72, "split": "testA", "sentences": [{"raw": "The cat"}, "that cat"]},
+        {"ref_id": 3, "image_id": 7, "ann_id": 72, "split": "train", "sentences": []},
+        {"ref_id": 4, "image_id": 9, "ann_id": 72, "sentences": ["a cat"]},
+    ]  # fmt: skip
+    first, _, *refused = read(root, {"instances": INSTANCES, "expressions": references}, regions=False)
+    assert masks(first) == {"left dog": 2, "The cat": 1, "that cat": 1}
+    assert first.split == "test"
+    assert [record.fault for record in refused] == [
+        "expressions.json: refs[2]: split 'train', but the picture is in 'test'",
+        "expressions.json: refs[3]: ann_id 72: no instance of this picture; is instances set?",
+    ]
+
+
+def test_questions_find_their_answers_and_pictures_that_no_file_lists(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = [(1, 7, "how many?"), (2, 7, "is it red?"), (3, 9, "why?")]
+    questions = [{"question_id": q, "image_id": i, "question": text} for q, i, text in asked]
+    answers = [
+        {"question_id": 1, "image_id": 7, "multiple_choice_answer": "2", "answer_type": "number"},
+        {"question_id": 2, "image_id": 7, "multiple_choice_answer": "yes"},
+        {"question_id": 5, "image_id": 7, "multiple_choice_answer": "no"},
+    ]
+    (root / "val" / "x_0007.png").write_bytes(b"7")
+    files = {"questions": {"questions": questions}, "answers": {"annotations": answers}}
+    with caplog.at_level(logging.WARNING):
+        first, second = read(root, files, {"image_name": "x_{image_id:04d}.png"})
+    assert first.questions == (
+        Question(text="how many?", answer="2", type="number"),
+        Question(text="is it red?", answer="yes"),
+    )
+    assert (first.id, first.image) == ("val/x_0007.png", b"7")
+    assert (second.questions, second.fault) == ((), f"image 'val/x_0009.png': no such file below {root}")
+    assert "questions.json: questions without an answer (1)" in caplog.text
+    assert "answers.json: answers without a question (1)" in caplog.text
+
+
+def test_annotations_of_pictures_that_are_not_listed_are_counted(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    content = {"images": IMAGES, "annotations": [{"image_id": 1, "caption": "a"}, {"image_id": 2, "caption": "b"}]}
+    with caplog.at_level(logging.WARNING):
+        read(root, {"captions": content})
+    assert "ignored: captions.json: annotations of pictures that are not listed (2)" in caplog.text
+
+
+HOSTILE: list[tuple[str, Any, str]] = [
+    ("images", {"id": "7", "file_name": "a.png"}, "id: expected a whole number, found '7'"),
+    ("images", {"id": 8}, "file_name: expected text, found None"),
+    ("images", {"id": 7, "file_name": "b.png"}, "id 7: file_name 'b.png', but it was 'val/a.png' before"),
+    ("images", [], "id: expected a whole number, found None"),
+    ("annotations", {"id": 1, "image_id": True, "category_id": 1}, "image_id: expected a whole number, found True"),
+    ("annotations", {"id": 1, "image_id": 7, "category_id": 2}, "category_id 2: there is no such category"),
+    ("annotations", {"id": 1, "image_id": 7, "category_id": 1}, "segmentation: expected polygons or run lengths"),
+    ("annotations", {"id": 1, "image_id": 7, "category_id": 1, "segmentation": [[1e9] * 6]}, "numbers near the image"),
+    ("categories", {"id": 4, "name": "\ud800"}, "half a character"),
+]
+
+
+@pytest.mark.parametrize(("key", "entry", "problem"), HOSTILE)
+def test_an_entry_that_cannot_be_used_is_a_record_that_says_where_and_why(
+    root: Path, key: str, entry: Any, problem: str
+) -> None:
+    content = {**INSTANCES, key: [*INSTANCES[key], entry]}  # type: ignore[misc]
+    records = read(root, {"instances": content})
+    (refused,) = [record for record in records if record.fault]
+    assert (refused.fault or "").startswith(f"instances.json: {key}[{len(INSTANCES[key])}]: ")
+    assert problem in (refused.fault or "")
+    whole = next(record for record in records if record.id == "val/a.png")
+    lost = {"dog"} if "segmentation" in problem or "near the image" in problem else set()
+    assert set(masks(whole)) == {"dog", "cat"} - lost, "the mask of all dogs is not that of some"
+
+
+def test_a_picture_that_claims_to_be_huge_gets_no_mask(root: Path) -> None:
+    images = [{**IMAGES[0], "width": 10**9, "height": 10**9}]
+    record, *refused = read(root, {"instances": {**INSTANCES, "images": images}})
+    assert record.regions == ()
+    assert record.image
+    assert len(refused) == 3
+    assert "pixels, allowed 50000000 in all" in (refused[0].fault or "")
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "x/../../secret.png", "\0"])
+def test_no_file_name_leads_out_of_the_root(root: Path, name: str) -> None:
+    (root.parent / "secret.png").write_bytes(b"secret")
+    content = {"images": [{"id": 1, "file_name": name}], "annotations": []}
+    (record,) = read(root, {"captions": content})
+    assert record.image == b""
+    assert record.fault
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "captions.json: not valid JSON"),
+        ("[" * 100_000, "captions.json: not valid JSON"),
+        ("[]", "expected an object, found list"),
+        ('{"images": []}', "captions.json: no list 'annotations'; is it the right file?"),
+        ('{"images": [], "annotations": []}', "captions.json: no picture"),
+    ],
+)
+def test_a_file_of_another_kind_is_one_line(root: Path, content: str, message: str) -> None:
+    with pytest.raises(ValueError, match="captions") as error:
+        read(root, {"captions": content})
+    assert message in str(error.value)
+
+
+def test_a_pickle_is_not_read(root: Path) -> None:
+    with pytest.raises(ValueError, match="a pickle can run code as it is read"):
+        read(root, {"instances": INSTANCES}, {"expressions": "refs(unc).p"})
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({}, "name captions, instances or questions"),
+        ({"questions": "q.json"}, "map questions and answers"),
+        ({"captions": "c.json", "expressions": "e.json"}, "map instances"),
+        ({"captions": "c.json", "split": "val"}, "expected train, validation or test"),
+        ({"captions": "c.json", "image_name": "{id}.jpg"}, "expected {image_id} once"),
+        ({"captions": "c.json", "image_name": "{image_id:s}.jpg"}, "image_name"),
+    ],
+)
+def test_a_part_that_contradicts_itself_is_one_line(part: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParamsError) as error:
+        params(part)
+    assert message in str(error.value)

@@ -1,0 +1,87 @@
+"""The flow around ``vlp drift``, on a Prefect server of its own, with served records of a real folder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
+from prefect.testing.utilities import prefect_test_harness
+
+from flows.drift import drift, markdown
+from support.requests import LIMITS, requests, write
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    with (
+        temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120}),
+        prefect_test_harness(server_startup_timeout=120),
+    ):
+        yield
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "params.yaml").write_text(json.dumps({"drift": LIMITS.model_dump()}), encoding="utf-8")  # JSON is YAML
+    write(tmp_path / "reports" / "reference" / "served.jsonl", requests(500, seed=1, reference=True))
+    write(tmp_path / "monitoring" / "vlp" / "data" / "data.1.log", requests(200, seed=2, darker=25.0))
+    return tmp_path
+
+
+@flow
+def retraining() -> None:
+    """What an incident starts."""
+
+
+async def _started() -> tuple[int, list[str]]:
+    """Runs of the retraining, and the texts of the drift artifacts."""
+    async with get_client() as client:
+        runs = [run for run in await client.read_flow_runs() if run.deployment_id is not None]
+        return len(runs), [str(found.data) for found in await client.read_artifacts() if found.key == "drift"]
+
+
+async def _deploy(project: Path) -> None:
+    deployment = await retraining.ato_deployment(name="scheduled")
+    await deployment.aapply()
+
+
+@pytest.mark.slow
+def test_an_incident_is_shown_and_starts_one_retraining(server, project):
+    asyncio.run(_deploy(project))
+    found: dict[str, Any] = drift(str(project), retrain="retraining/scheduled")
+    assert found["alert"]["features"] == ["blue", "green", "red"]
+    runs, shown = asyncio.run(_started())
+    assert runs == 1
+    assert "**Incident 1**" in shown[0]
+    assert "| red |" in shown[0]
+
+    again = drift(str(project), retrain="retraining/scheduled")
+    assert (again["alert"], again["incident"]["announced"]) == (None, True)
+    assert asyncio.run(_started())[0] == 1, "the same incident starts nothing more"
+
+
+def test_the_last_window_is_told_feature_by_feature():
+    feature = {"name": "red", "reference": 120.0, "window": 95.0, "distance": 0.7, "p": 1e-9, "violated": True}
+    window = {"ended": "2026-11-23T08:03", "violated": ["red"], "features": [feature], "left_out": ["score"]}
+    text = markdown({"incident": None, "windows": [window], "waiting": 3, "refused": ["a.log:1: text: missing"]})
+    assert text.splitlines() == [
+        "No incident.",
+        "",
+        "1 windows compared, 1 violated; 3 requests wait;",
+        "1 lines were no records.",
+        "",
+        "The window that ended 2026-11-23T08:03:",
+        "",
+        "| feature | reference | served | distance | p | |",
+        "|---|---|---|---|---|---|",
+        "| red | 120 | 95 | 0.700 | 1e-09 | **drifted** |",
+        "",
+        "Not compared, of another bundle: score.",
+    ]

@@ -1,0 +1,67 @@
+"""Whoever is to be told is told, and nothing fails when that fails."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from flows import notifications
+from flows.settings import Notifications
+
+CHOSEN = Notifications(block=None, events=("failed", "promoted"))
+
+
+def test_it_is_off_by_default(monkeypatch, caplog):
+    monkeypatch.delenv(notifications.WEBHOOK, raising=False)
+    notifications.tell(CHOSEN, "failed", "subject", "text")
+    assert caplog.messages == []
+
+
+def test_a_webhook_that_is_not_there_is_an_error_in_the_log_without_its_address(monkeypatch, caplog):
+    monkeypatch.setenv(notifications.WEBHOOK, "http://127.0.0.1:9/planted-path")
+    with caplog.at_level(logging.ERROR):
+        notifications.tell(CHOSEN, "failed", "subject", "text")
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("FLOWS_WEBHOOK_URL not told of 'failed'")
+    assert "planted-path" not in caplog.text
+
+
+def test_events_that_nobody_asked_for_are_not_sent(monkeypatch, caplog):
+    monkeypatch.setenv(notifications.WEBHOOK, "http://127.0.0.1:9/planted-path")
+    notifications.tell(CHOSEN, "drift", "subject", "text")
+    assert caplog.messages == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")
+def test_a_saved_block_is_told(tmp_path, monkeypatch):
+    """Any notification block of Prefect: here its webhook, to a receiver on loopback."""
+    import threading
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    from prefect.blocks.notifications import CustomWebhookNotificationBlock
+
+    heard: list[bytes] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on the terminal."""
+
+    monkeypatch.delenv(notifications.WEBHOOK, raising=False)
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        block = CustomWebhookNotificationBlock(
+            name="alerts", url=f"http://127.0.0.1:{server.server_port}", json_data={"text": "{{subject}}: {{body}}"}
+        )
+        block.save("alerts", overwrite=True)
+        chosen = CHOSEN.model_copy(update={"block": "custom-webhook/alerts"})
+        notifications.tell(chosen, "promoted", "v2", "is in production")
+        thread.join()
+    assert heard == [b'{"text":"v2: is in production"}']

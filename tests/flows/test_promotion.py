@@ -1,0 +1,217 @@
+"""Promotion and rollback with real servers, a real registry and a real front: what fails leaves all as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from flows import processes, promotion, rollback, settings
+from flows.registry import Registry
+from flows.serving import Site
+from flows.worktree import RUNS, git
+from support import pipelines
+
+pytestmark = pytest.mark.usefixtures("server")
+
+
+@pytest.fixture
+def site(project) -> Iterator[Site]:
+    """What is served from the project; nothing of it afterwards."""
+    found = Site(project, settings.load(project).serving)
+    yield found
+    for process in [*found.servers().values(), found.front()]:
+        process.stop()
+
+
+def version(project: Path, **parameters: object) -> str:
+    """A commit with the results of other parameters."""
+    pipelines.change(project, "params.yaml", **parameters)
+    subprocess.run(["dvc", "repro", "--quiet"], cwd=project, check=True)
+    return pipelines.commit(project, "results")
+
+
+def served(site: Site) -> str | None:
+    """The commit of the version that answers at the front."""
+    answer = httpx.get(site.front().url + "/lineage", trust_env=False)
+    return answer.json()["commit"] if answer.status_code == 200 else None
+
+
+def tags(project: Path) -> list[str]:
+    return git(project, "tag").splitlines()
+
+
+def test_a_first_promotion_a_second_and_the_way_back(project, site):
+    first = git(project, "rev-parse", "HEAD")
+    assert promotion.promotion(str(project)).name == "v0.0.1"
+    assert served(site) == first
+    assert tags(project) == ["vlp#prod#1", "vlp@v0.0.1"]
+
+    second = version(project, train__skill=0.8)
+    assert promotion.promotion(str(project), second).name == "v0.0.2"
+    assert served(site) == second
+    assert site.servers().keys() == {"v0.0.2"}, "the old server ends"
+    assert Registry(project, "vlp").champion().commit == second
+    assert git(project, "worktree", "list").count("\n") == 0
+
+    began = time.monotonic()
+    assert rollback.rollback(str(project)).name == "v0.0.1"
+    assert time.monotonic() - began < 10
+    assert served(site) == first
+    assert Registry(project, "vlp").champion().commit == first
+    assert "vlp#prod#3" in tags(project), "history is added to, never rewritten"
+    assert site.servers().keys() == {"v0.0.1"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("manner", "reason"),
+    [
+        ("never", "ended before it was ready: error: this bundle cannot be served"),
+        ("silently", "not ready after 2 s"),
+        ("wrongly", "5 of 5 records are answered otherwise than evaluated"),
+        ("briefly", "answered with 500"),
+        ("until watched", "(stopped answering|RemoteProtocolError|ReadError|answered with 502)"),
+    ],
+)
+def test_a_version_that_serves_badly_is_taken_back_by_itself(project, site, manner, reason):
+    pipelines.change(project, "flows/config.yaml", serving__ready_s=2)
+    pipelines.commit(project)
+    first = git(project, "rev-parse", "HEAD")
+    promotion.promotion(str(project))
+    before = tags(project)
+    bad = version(project, serve__manner=manner)
+    with pytest.raises((processes.StartError, promotion.smoke.SmokeError, promotion.WatchError), match=reason):
+        promotion.promotion(str(project), bad)
+    assert served(site) == first
+    assert tags(project) == before
+    assert site.servers().keys() == {"v0.0.1"}
+    assert site.target() == "v0.0.1"
+
+
+def test_there_may_be_nothing_to_return_to(project):
+    with pytest.raises(rollback.RollbackError, match="no version was in production before"):
+        rollback.rollback(str(project))
+    with pytest.raises(rollback.RollbackError, match=r"no version 'v9'; there is none"):
+        rollback.rollback(str(project), "v9")
+
+
+def test_a_commit_without_results_is_refused(project, site):
+    pipelines.change(project, "params.yaml", train__skill=0.9)
+    (project / "dvc.lock").unlink()
+    with pytest.raises(Exception, match="bundle"):
+        promotion.promotion(str(project), pipelines.commit(project, "no results"))
+    assert tags(project) == []
+    assert site.target() is None
+    assert served(site) is None
+
+
+def test_two_do_not_promote_at_once(project, site):
+    with site.locked(), pytest.raises(RuntimeError, match="another promotion or rollback is under way"):
+        promotion.promotion(str(project))
+
+
+# The switch
+
+
+@contextmanager
+def load(url: str, body: Callable[[], dict[str, object]], per_second: float) -> Iterator[list[int]]:
+    """Requests at a steady rate from a client that keeps its connections; their statuses, 0 for no answer."""
+    statuses: list[int] = []
+    over = threading.Event()
+
+    def ask(client: httpx.Client) -> None:
+        try:
+            statuses.append(client.post(url + "/match", **body()).status_code)  # type: ignore[arg-type]
+        except httpx.TransportError:
+            statuses.append(0)
+
+    def run() -> None:
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            due = time.monotonic()
+            while not over.is_set():
+                ask(client)
+                due += 2 / per_second
+                time.sleep(max(0.0, due - time.monotonic()))
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield statuses
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_switch_and_a_rollback_lose_no_request_at_20_a_second(project, site):
+    promotion.promotion(str(project))
+    second = version(project, train__skill=0.8)
+    sample = json.loads((project / "reports" / "samples" / "samples.jsonl").read_text().splitlines()[0])
+
+    def body() -> dict[str, object]:
+        return {"files": {"image": ("x", sample["record"].encode())}, "data": {"texts": '["0"]'}}
+
+    with load(site.front().url, body, per_second=20) as statuses:
+        time.sleep(0.5)
+        promotion.promotion(str(project), second)
+        rollback.rollback(str(project))
+    assert len(statuses) > 50
+    assert set(statuses) == {200}
+
+
+# Killed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["_smoke", "_watch"])
+def test_a_promotion_that_is_killed_is_put_right_by_the_next(project, site, step):
+    """Killed once before and once after the requests went over to the new version."""
+    first = git(project, "rev-parse", "HEAD")
+    promotion.promotion(str(project))
+    second = version(project, train__skill=0.8)
+    code = (
+        "import os, signal, sys; from flows import promotion\n"
+        f"step = promotion.{step}\n"
+        f"promotion.{step} = lambda *each: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "promotion.promotion(sys.argv[1], sys.argv[2])"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(pipelines.PROJECT), os.environ["PYTHONPATH"]])}
+    killed = subprocess.run([sys.executable, "-c", code, str(project), second], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert site.servers().keys() == {"v0.0.1", "v0.0.2"}
+    assert site.target() == ("v0.0.2" if step == "_watch" else "v0.0.1")
+    with site.locked():
+        promotion.recover(site, Registry(project, "vlp"))
+    assert served(site) == first
+    assert site.servers().keys() == {"v0.0.1"}
+    assert promotion.promotion(str(project), second).name == "v0.0.2"
+    assert served(site) == second
+    assert list((project / RUNS).glob("*")) == []
+
+
+def test_a_server_that_died_is_started_again(project, site):
+    promotion.promotion(str(project))
+    psutil.Process(site.servers()["v0.0.1"].pid).kill()
+    promotion.recover(site, Registry(project, "vlp"))
+    assert served(site) == git(project, "rev-parse", "HEAD")
+
+
+def test_old_versions_go_and_those_in_use_stay(project, site):
+    for name in ("v0.0.1", "v0.0.2", "v0.0.3", "v0.0.4", "v0.0.5"):
+        (site.folder / "versions" / name).mkdir(parents=True)
+        time.sleep(0.01)
+    assert set(site.clean({"v0.0.1", "v0.0.5"})) == {"v0.0.2", "v0.0.3"}
+    assert {path.name for path in (site.folder / "versions").iterdir()} == {"v0.0.1", "v0.0.4", "v0.0.5"}

@@ -1,0 +1,126 @@
+"""Retraining from end to end: what arrives is validated, trained on, judged, promoted or not, and told of."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from prefect.states import State
+
+from flows import arrivals, settings
+from flows.registry import Registry
+from flows.retrain import Retrained, retrain
+from flows.serving import Site
+from flows.stages import StageError
+from flows.worktree import RUNS, git
+from support import pipelines, prefect_api
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("server")]
+SECRETS = {"PLANTED_API_TOKEN": "planted-token-90210", "AWS_SECRET_ACCESS_KEY": "planted-remote-key-31337"}
+
+
+@pytest.fixture
+def told(monkeypatch) -> Iterator[list[dict[str, str]]]:
+    """What a webhook on loopback was told."""
+    found: list[dict[str, str]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            found.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on the terminal."""
+
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("FLOWS_WEBHOOK_URL", f"http://127.0.0.1:{server.server_port}/planted-hook-path")
+        yield found
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def site(project) -> Iterator[Site]:
+    found = Site(project, settings.load(project).serving)
+    yield found
+    for process in [*found.servers().values(), found.front()]:
+        process.stop()
+
+
+def run(project: Path) -> Retrained:
+    found = retrain(str(project))
+    assert isinstance(found, Retrained)
+    return found
+
+
+def production(project: Path, site: Site) -> tuple[str, str]:
+    """The version that the registry has in production, and the commit that answers."""
+    champion = Registry(project, "vlp").champion()
+    assert champion is not None
+    return champion.name, httpx.get(site.front().url + "/lineage", trust_env=False).json()["commit"]
+
+
+def test_the_life_of_a_model(project, site, told, monkeypatch):
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    folder = project / "data" / "incoming"
+    first = git(project, "rev-parse", "HEAD")
+    assert run(project).outcome == "promoted", "the first model that passes the floor"
+    assert production(project, site) == ("v0.0.1", first)
+
+    state = retrain(str(project), return_state=True)
+    assert isinstance(state, State)
+    assert state.name == "Nothing new"
+    assert prefect_api.last_run("retrain").state_name == "Nothing new"
+
+    (folder / "second.jsonl").write_text(pipelines.rows(range(400, 420), bad=True))
+    with pytest.raises(StageError, match=r"(?s)validate failed; not run: train.*20 bad records"):
+        run(project)
+    assert production(project, site) == ("v0.0.1", first)
+    pages = [path.read_text() for path in (project / "runs" / "reports").rglob("validation.html")]
+    assert "<p>20 of 420 are bad</p>" in pages
+    assert run(project).outcome == "nothing new", "data that were refused are not tried again"
+
+    (folder / "second.jsonl").write_text(pipelines.rows(range(400, 600)))
+    pipelines.change(project, "params.yaml", train__skill=0.85)
+    pipelines.commit(project, "a better idea")
+    better = run(project)
+    assert (better.outcome, better.version) == ("promoted", "v0.0.2")
+    assert production(project, site) == ("v0.0.2", better.commit)
+    assert "test rows that the champion never answered are left out" in prefect_api.artifact("gate")
+    assert "data/incoming/second.jsonl.dvc" in git(project, "show", "--name-only", "--format=", better.commit)
+
+    (folder / "third.jsonl").write_text(pipelines.rows(range(600, 700)))
+    pipelines.change(project, "params.yaml", train__skill=0.75)
+    pipelines.commit(project, "a worse idea")
+    worse = run(project)
+    assert worse.outcome == "refused"
+    assert "not better than the champion" in prefect_api.artifact("gate")
+    assert production(project, site) == ("v0.0.2", better.commit)
+    assert [version.name for version in Registry(project, "vlp").versions()] == ["v0.0.1", "v0.0.2"]
+
+    assert [each["event"] for each in told] == ["promoted", "failed", "promoted", "refused"]
+    assert "20 bad records" in told[1]["text"]
+    assert list((project / RUNS).glob("*")) == []
+    assert git(project, "status", "--porcelain") == ""
+
+    files = [path.read_bytes() for path in project.rglob("*") if path.is_file() and not path.is_symlink()]
+    kept = b"\n".join(files).decode("latin-1") + prefect_api.everything() + json.dumps(told)
+    assert "environment: [(" in kept, "a stage did print its environment"
+    assert not [name for name in (*SECRETS.values(), "planted-hook-path") if name in kept]
+
+
+def test_a_look_into_the_folder_tells_of_data_that_lie_still(project):
+    assert arrivals.arrivals(str(project), settle_s=0.1) is True
+    (project / "runs").mkdir()
+    folder = project / "data" / "incoming"
+    arrivals.incoming.remember(project, arrivals.incoming.fingerprint(folder), "", "refused")
+    assert arrivals.arrivals(str(project), settle_s=0.1) is False

@@ -1,0 +1,81 @@
+"""A run's worktree shares the cache, touches nobody's files, and is gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows import worktree as worktrees
+from flows.commands import CommandError
+from flows.worktree import RUNS, git, worktree
+from support import pipelines
+
+
+def left(project: Path) -> list[str]:
+    listed = git(project, "worktree", "list", "--porcelain").count("worktree ") - 1
+    return [path.name for path in (project / RUNS).glob("*")] + ["registered"] * listed
+
+
+def test_it_holds_the_revision_and_its_data_whatever_the_checkout_holds(project):
+    pipelines.change(project, "params.yaml", train__skill=0.1)
+    with worktree(project) as tree:
+        assert (tree.folder / "models" / "bundle" / "bundle.json").exists()
+        assert "skill: 0.7" in (tree.folder / "params.yaml").read_text()
+        assert len(left(project)) == 3
+        assert subprocess.run(["dvc", "status", "--quiet"], cwd=tree.folder, check=False).returncode == 0
+    assert left(project) == []
+    assert git(project, "status", "--short").split() == ["M", "params.yaml"]
+
+
+def test_its_outs_are_links_into_the_cache(project):
+    with worktree(project) as tree:
+        out = tree.folder / "models" / "bundle" / "bundle.json"
+        assert out.stat().st_nlink > 1 or out.stat().st_blocks == 0
+
+
+def test_results_leave_as_a_commit_and_a_branch(project):
+    head = git(project, "rev-parse", "HEAD")
+    with worktree(project) as tree:
+        assert tree.record("nothing", "runs/nothing") is None
+        pipelines.change(tree.folder, "params.yaml", train__skill=0.9)
+        (tree.folder / "stray.txt").write_text("not a result")
+        made = tree.record("Better", "runs/better")
+    assert made is not None
+    assert git(project, "rev-parse", "runs/better", "runs/better^").split() == [made, head]
+    assert git(project, "diff", "--name-only", head, made) == "params.yaml"
+    assert git(project, "rev-parse", "HEAD") == head
+
+
+def test_a_failure_inside_removes_it_too(project):
+    with pytest.raises(RuntimeError, match="inside"), worktree(project):
+        raise RuntimeError("inside")
+    assert left(project) == []
+    with pytest.raises(CommandError, match="no-such-branch"), worktree(project, "no-such-branch"):
+        pass
+    assert left(project) == []
+
+
+def test_what_a_killed_run_left_goes_with_the_next_and_a_running_one_stays(project):
+    code = (
+        "import os, sys; from pathlib import Path; from flows.worktree import worktree\n"
+        "with worktree(Path(sys.argv[1])) as tree: print(tree.folder.name, flush=True); os.kill(os.getpid(), 9)"
+    )
+    path = os.pathsep.join([str(pipelines.PROJECT), os.environ["PYTHONPATH"]])
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(project)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+        check=False,
+    )
+    name = killed.stdout.strip()
+    assert (project / RUNS / name / "dvc.yaml").exists(), killed.stderr
+    with worktree(project) as first:
+        assert not (project / RUNS / name).exists()
+        assert worktrees.prune(project) == []
+        assert first.folder.exists()
+    assert left(project) == []

@@ -1,0 +1,41 @@
+"""The figures on docs/results.md are those of the files that the stages and the benchmarks wrote."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+SCRIPT = PROJECT / "scripts" / "results.py"
+
+
+def run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.house
+def test_the_page_shows_what_was_measured() -> None:
+    found = run(PROJECT, "--check")
+    assert found.returncode == 0, found.stderr
+
+
+def test_a_block_is_written_from_its_file_and_the_rest_stays(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    page = tmp_path / "docs" / "results.md"
+    page.write_text("before\n<!-- figures: m.json -->\nold\n<!-- end -->\nafter\n")
+    figures = '{"f1": 0.91234, "f1_ci95": [0.9, 0.92], "images": 2018, "by_kind": {"count": {"size": 7, "value": 0.5}}}'
+    (tmp_path / "m.json").write_text(figures)
+    assert run(tmp_path, "--check").returncode == 1
+    assert run(tmp_path).returncode == 0
+    text = page.read_text()
+    assert "| `f1` | 0.912 | 0.900–0.920 |" in text
+    assert "| `images` | 2,018 |  |" in text
+    assert "| `by_kind: count` (7) | 0.500 |  |" in text
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert run(tmp_path, "--check").returncode == 0
+    (tmp_path / "m.json").unlink()
+    assert "m.json, which is not there" in run(tmp_path).stderr
