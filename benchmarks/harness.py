@@ -48,7 +48,9 @@ def machine() -> dict[str, Any]:
 def write(name: str, found: dict[str, Any]) -> None:
     """Write ``benchmarks/results/<name>.json``, and print its ratios."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-    command = ["python", *(os.path.relpath(part, ROOT) if part.endswith(".py") else part for part in sys.argv)]
+    script = os.path.relpath(sys.argv[0], ROOT)
+    # A path of this machine is nobody else's: its last part tells enough.
+    command = ["python", script, *(Path(part).name if Path(part).is_absolute() else part for part in sys.argv[1:])]
     whole = {
         "machine": machine(),
         "command": " ".join(command),
