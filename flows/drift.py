@@ -2,8 +2,8 @@
 
     python -m flows.drift --served monitoring [--retrain retrain/scheduled]
 
-All judging is the command ``vlp drift``'s. The flow shows what it found, tells of an incident by the event
-``vlp.drift.incident``, to which automations can listen, and starts a retraining where a deployment is named.
+All judging is the command ``vlp drift``'s. The flow shows what it found, tells of an incident by the notifications of
+``flows/config.yaml`` and by the event ``vlp.drift.incident``, and starts a retraining where a deployment is named.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from prefect.deployments import run_deployment
 from prefect.events import emit_event
 from prefect.logging import get_run_logger
 
+from flows import notifications, settings
 from vlp.commands import output
 
 EVENT = "vlp.drift.incident"
 
 
-@flow(name="drift")
+@flow(name="drift", on_failure=[notifications.on_failure], on_crashed=[notifications.on_failure])
 def drift(
     project: str = ".",
     served: str = "monitoring",
@@ -59,6 +60,8 @@ def drift(
     # The same incident, told twice because a run died in between, is one event and one retraining.
     key = f"vlp.drift.{alert['number']}.{alert['began']}"
     emit_event(EVENT, resource={"prefect.resource.id": key}, payload=alert)
+    chosen = settings.load(Path(project)).notifications
+    notifications.tell(chosen, "drift", f"drift: {', '.join(alert['features'])}", markdown(found))
     if retrain is not None:
         run_deployment(retrain, timeout=0, as_subflow=False, idempotency_key=key)
     output(Path(project), "vlp", "drift", "--told", "--state", state)

@@ -75,46 +75,42 @@ class VisionLanguage:
     @bentoml.api(input_spec=schemas.Asking)
     def ask(self, image: bytes, question: str) -> schemas.Answered:
         """What is the answer to a question about the picture?"""
-        found = self.model.run("ask", 1, lambda predictor: predictor.task("vqa").ask(image, question))
+        found = self.model.run("ask", 1, lambda predictor: predictor.ask(image, question))
         return _answered(found)
 
     @bentoml.api(input_spec=schemas.Showing)
     def caption(self, image: bytes) -> schemas.Captioned:
         """What does the picture show, in words?"""
-        found = self.model.run("caption", 1, lambda predictor: predictor.task("captioning").caption(image))
+        found = self.model.run("caption", 1, lambda predictor: predictor.caption(image))
         return schemas.Captioned(caption=found.decision, score=found.score)
 
     @bentoml.api(input_spec=schemas.Classifying)
     def classify(self, image: bytes | None, text: str | None) -> schemas.Answered:
         """Which of the known labels hold?"""
-        found = self.model.run("classify", 1, lambda predictor: predictor.task("classification").classify(image, text))
+        found = self.model.run("classify", 1, lambda predictor: predictor.classify(image, text))
         return _answered(found)
 
     @bentoml.api(input_spec=schemas.Explaining)
     def segment(self, image: bytes, text: str) -> schemas.Png:
         """Which part of the picture does the text name? A mask, white inside, over the whole picture."""
-        found = self.model.run("segment", 1, lambda predictor: predictor.task("segmentation").segment(image, text))
+        found = self.model.run("segment", 1, lambda predictor: predictor.segment(image, text))
         return self.png(found.mask)
 
     @bentoml.api(input_spec=schemas.Drawing)
     def generate(self, text: str, seed: int) -> schemas.Png:
         """A new picture of what the text says."""
-        return self.png(
-            self.model.run("generate", 1, lambda predictor: predictor.task("generation").generate(text, seed))
-        )
+        return self.png(self.model.run("generate", 1, lambda predictor: predictor.generate(text, seed)))
 
     @bentoml.api(input_spec=schemas.Showing)
     def embed_image(self, image: bytes) -> schemas.Embedded:
         """The picture as a vector, to be compared with those of texts and of other pictures."""
-        found = self.model.run("embed_image", 1, lambda predictor: predictor.task("retrieval").embed_image(image))
+        found = self.model.run("embed_image", 1, lambda predictor: predictor.embed_image(image))
         return schemas.Embedded(embeddings=[found.tolist()])
 
     @bentoml.api(input_spec=schemas.Saying)
     def embed_text(self, texts: list[str]) -> schemas.Embedded:
         """Texts as vectors, to be compared with those of pictures."""
-        found = self.model.run(
-            "embed_text", len(texts), lambda predictor: predictor.task("retrieval").embed_text(texts)
-        )
+        found = self.model.run("embed_text", len(texts), lambda predictor: predictor.embed_text(texts))
         return schemas.Embedded(embeddings=found.tolist())
 
     @bentoml.api(input_spec=schemas.Searching)

@@ -26,14 +26,14 @@ _WORDS = "a picture"
 TABLE = (
     Endpoint("match", "matching", lambda predictor, image: predictor.match(image, [_WORDS])),
     Endpoint("explain", "matching", lambda predictor, image: predictor.explain(image, _WORDS)),
-    Endpoint("ask", "vqa", lambda predictor, image: predictor.task("vqa").ask(image, _WORDS)),
-    Endpoint("caption", "captioning", lambda predictor, image: predictor.task("captioning").caption(image)),
-    Endpoint("classify", "classification", lambda predictor, image: predictor.task("classification").classify(image)),
-    Endpoint("segment", "segmentation", lambda predictor, image: predictor.task("segmentation").segment(image, _WORDS)),
-    Endpoint("generate", "generation", lambda predictor, _: predictor.task("generation").generate(_WORDS, 0)),
-    Endpoint("embed_image", "retrieval", lambda predictor, image: predictor.task("retrieval").embed_image(image)),
-    Endpoint("embed_text", "retrieval", lambda predictor, _: predictor.task("retrieval").embed_text([_WORDS])),
-    Endpoint("retrieve", "retrieval", lambda predictor, _: predictor.task("retrieval").embed_text([_WORDS])),
+    Endpoint("ask", "vqa", lambda predictor, image: predictor.ask(image, _WORDS)),
+    Endpoint("caption", "captioning", lambda predictor, image: predictor.caption(image)),
+    Endpoint("classify", "classification", lambda predictor, image: predictor.classify(image)),
+    Endpoint("segment", "segmentation", lambda predictor, image: predictor.segment(image, _WORDS)),
+    Endpoint("generate", "generation", lambda predictor, _: predictor.generate(_WORDS, 0)),
+    Endpoint("embed_image", "retrieval", lambda predictor, image: predictor.embed_image(image)),
+    Endpoint("embed_text", "retrieval", lambda predictor, _: predictor.embed_text([_WORDS])),
+    Endpoint("retrieve", "retrieval", lambda predictor, _: predictor.embed_text([_WORDS])),
 )
 BY_NAME = {endpoint.name: endpoint for endpoint in TABLE}
 PATHS = frozenset(f"/{name}" for name in BY_NAME)

@@ -60,26 +60,26 @@ def test_serving_installs_no_training_and_no_orchestration():
 
 DECLARED = {canonicalize_name(one.name) for name, extra in EXTRAS.items() if name != "dev" for one in extra}
 DECLARED |= {canonicalize_name(one.name) for one in SERVING}
-# Distributions that are declared for another reason than an import.
+# Distributions that are declared for another reason than an import in CODE.
 NOT_IMPORTED = {
-    "dvc": "runs the stages",
-    "gto": "registers and promotes models",
-    "prefect": "flows/ imports it",
     "fastapi": "bounds the version that Prefect's server gets",
     "onnxscript": "torch.onnx.export(dynamo=True) imports it",
 }
 
 
+CODE = (PROJECT / "src" / "vlp", PROJECT / "flows", PROJECT / "service")
+
+
 @cache
 def imported() -> dict[str, set[str]]:
-    """Distribution → the files of src/vlp and service that import it."""
+    """Distribution → the files of CODE that import it."""
     distributions = packages_distributions()
     found: dict[str, set[str]] = {}
-    for path in sorted([*(PROJECT / "src" / "vlp").rglob("*.py"), *(PROJECT / "service").rglob("*.py")]):
+    for path in sorted(path for folder in CODE for path in folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-            for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"vlp", "service"}:
+            for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"vlp", "flows", "service"}:
                 owners = {canonicalize_name(one) for one in distributions.get(top, [top])}
                 for owner in owners & DECLARED or owners:  # `ruamel` is shared by several
                     found.setdefault(owner, set()).add(path.relative_to(PROJECT).as_posix())

@@ -64,6 +64,14 @@ def test_a_replaced_mapping_is_not_merged_and_the_comment_after_it_stays(tmp_pat
     assert "scenes:" not in text
 
 
+def test_a_dropped_key_goes_with_the_comment_before_it_and_the_next_ones_stays(tmp_path):
+    text = merged(tmp_path, "sources: {scenes: !drop }\n")
+    assert "scenes" not in text
+    assert "\n  # Any table.\n" in text or "# Any table." not in text
+    assert "# Tasks\ntasks:\n" in text
+    assert "rate" not in merged(tmp_path, "tasks:\n  matching: !drop\n")
+
+
 def test_null_is_a_value(tmp_path):
     assert "root: null\n" in merged(tmp_path, "ingest: {root: null}\n")
 
@@ -90,7 +98,8 @@ def test_settings_come_last_and_are_yaml(tmp_path):
         ("{}", ["seed"], "--set seed: expected key.path=value"),
         ("{}", ["seed=["], "--set seed=[: not valid YAML"),
         ("- 1", [], "preset.yaml: expected sections, found CommentedSeq"),
-        ("a: !new {}", [], "an overlay knows the tag !replace, not !new"),
+        ("a: !new {}", [], "an overlay knows the tags !replace and !drop, not !new"),
+        ("tasks: {maching: !drop }", [], "maching: !drop, but there is no such key; did you mean 'matching'"),
     ],
 )
 def test_what_cannot_be_applied_is_refused_and_the_file_stays(tmp_path, overlay, settings, message):

@@ -2,10 +2,13 @@
 
 An overlay has two rules. A mapping is merged into the mapping of the same name, and any other value (a number, a
 text, a list, null) takes the place of what was there. A mapping tagged ``!replace`` is not merged but takes the
-place, too, which is how an overlay leaves tasks out::
+place, too; and a key whose value is ``!drop`` goes, which is how an overlay leaves tasks out::
 
-    tasks: !replace
-      matching: {steps: 200}
+    tasks:
+      vqa: !drop
+    pretrain:
+      phases: !replace
+        all: {objectives: [matching], training: {steps: 200}}
 """
 
 from __future__ import annotations
@@ -53,10 +56,10 @@ def apply(overlay: Path | None, settings: Sequence[str], params: Path) -> None:
 
 
 def merge(base: CommentedMap, overlay: CommentedMap) -> None:
-    """Merge ``overlay`` into ``base``, in place, by the two rules above.
+    """Merge ``overlay`` into ``base``, in place, by the rules above.
 
     Raises:
-        OverlayError: ``overlay`` has another tag than ``!replace``.
+        OverlayError: ``overlay`` has another tag than ``!replace`` and ``!drop``, or drops what is not there.
     """
     tail = _take_tail(base)
     for key, value in overlay.items():
@@ -64,11 +67,25 @@ def merge(base: CommentedMap, overlay: CommentedMap) -> None:
         if isinstance(before, CommentedMap) and isinstance(value, CommentedMap) and _tag(value) is None:
             merge(before, value)
             continue
+        if _tag(value) == "!drop":
+            _drop(base, key)
+            continue
         inner = _take_tail(before)
         base[key] = _fresh(value)
         _give_tail(base, key, inner)
     if base:
         _give_tail(base, next(reversed(base)), tail)
+
+
+def _drop(base: CommentedMap, key: Any) -> None:
+    if key not in base:
+        raise OverlayError(f"{key}: !drop, but there is no such key{nearest(str(key), map(str, base))}")
+    before = list(base)[: list(base).index(key)]
+    tail = _take_tail(base[key]) if isinstance(base[key], CommentedMap | CommentedSeq) else ""
+    del base[key]
+    if before:
+        _take_tail(base[before[-1]])  # the comment that stood before the key goes with it
+        _give_tail(base, before[-1], tail)
 
 
 def _yaml() -> YAML:
@@ -82,8 +99,8 @@ def _yaml() -> YAML:
 
 def _tag(value: Any) -> str | None:
     tag = value.tag.value if hasattr(value, "tag") else None
-    if tag not in (None, "!replace"):
-        raise OverlayError(f"an overlay knows the tag !replace, not {tag}")
+    if tag not in (None, "!replace", "!drop"):
+        raise OverlayError(f"an overlay knows the tags !replace and !drop, not {tag}")
     return tag
 
 

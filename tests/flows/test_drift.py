@@ -1,35 +1,57 @@
-"""The flow around ``vlp drift``, on a Prefect server of its own, with served records of a real folder."""
+"""The flow around ``vlp drift``, with a receiver of notifications and served records of a real folder."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
+from flows import notifications
 from flows.drift import drift, markdown
 from support.requests import LIMITS, requests, write
 
+PROJECT = Path(__file__).resolve().parents[2]
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[None]:
-    with (
-        temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120}),
-        prefect_test_harness(server_startup_timeout=120),
-    ):
-        yield
+
+class Receiver(BaseHTTPRequestHandler):
+    """Keeps what is posted to it."""
+
+    told: ClassVar[list[dict[str, str]]] = []
+
+    def do_POST(self) -> None:
+        self.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, str]]]:
+    """What a local receiver of notifications was sent."""
+    Receiver.told.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as receiver:
+        threading.Thread(target=receiver.serve_forever, daemon=True).start()
+        monkeypatch.setenv(notifications.WEBHOOK, f"http://127.0.0.1:{receiver.server_port}/")
+        yield Receiver.told
+        receiver.shutdown()
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / "params.yaml").write_text(json.dumps({"drift": LIMITS.model_dump()}), encoding="utf-8")  # JSON is YAML
+    (tmp_path / "flows").mkdir()
+    shutil.copy(PROJECT / "flows" / "config.yaml", tmp_path / "flows")
     write(tmp_path / "reports" / "reference" / "served.jsonl", requests(500, seed=1, reference=True))
     write(tmp_path / "monitoring" / "vlp" / "data" / "data.1.log", requests(200, seed=2, darker=25.0))
     return tmp_path
@@ -53,7 +75,7 @@ async def _deploy(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_incident_is_shown_and_starts_one_retraining(server, project):
+def test_an_incident_is_shown_and_starts_one_retraining(server, project, told):
     asyncio.run(_deploy(project))
     found: dict[str, Any] = drift(str(project), retrain="retraining/scheduled")
     assert found["alert"]["features"] == ["blue", "green", "red"]
@@ -61,10 +83,12 @@ def test_an_incident_is_shown_and_starts_one_retraining(server, project):
     assert runs == 1
     assert "**Incident 1**" in shown[0]
     assert "| red |" in shown[0]
+    assert [(each["event"], each["subject"]) for each in told] == [("drift", "drift: blue, green, red")]
 
     again = drift(str(project), retrain="retraining/scheduled")
     assert (again["alert"], again["incident"]["announced"]) == (None, True)
     assert asyncio.run(_started())[0] == 1, "the same incident starts nothing more"
+    assert len(told) == 1, "and is told once"
 
 
 def test_the_last_window_is_told_feature_by_feature():

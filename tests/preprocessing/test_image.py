@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -191,10 +192,34 @@ def test_every_orientation_shows_the_picture_upright(kind: str, turn: int) -> No
         (encoded(Image.new("RGB", (4, 4), RED)), "tiny"),
         (encoded(Image.new("RGB", (400, 10), RED)), "extreme_aspect"),
         (b"%PDF-1.7" + b"\0" * 500, "not_an_image"),
+        (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "not_an_image"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>', "not_an_image"),
     ],
 )
 def test_what_is_no_usable_picture_is_refused_with_its_reason(data: bytes, reason: str) -> None:
     assert refusal(data) == reason
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
+def test_a_picture_that_is_an_archive_too_is_the_picture(kind: str) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("run.py", "print('no')")
+    plain = encoded(quarters(), kind)
+    assert (prepare(plain + archive.getvalue(), PARAMS).pixels == prepare(plain, PARAMS).pixels).all()
+
+
+def test_a_colour_profile_changes_no_pixel_and_a_packed_one_fills_no_memory() -> None:
+    plain = encoded(quarters(), "PNG")
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for inside in (profile, b"no profile", bytes(64 * 2**20)):
+        try:
+            pixels = prepare(encoded(quarters(), "PNG", icc_profile=inside), PARAMS).pixels
+        except ImageError as error:
+            assert error.reason == "corrupt"  # noqa: PT017
+            assert len(inside) > 2**20
+        else:
+            assert (pixels == prepare(plain, PARAMS).pixels).all()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])

@@ -78,7 +78,12 @@ def write_prepared(folder: Path, records: int = 6, *, edits: bool = True) -> Non
             for index in range(records):
                 writer.add((example(split, index), ids))
     special = {f"{name}_id": number for name, number in text.special_ids(tokenizer).items()}
-    summary = {"vocabulary_size": tokenizer.get_vocab_size(), "image_size": SIZE, **special}
+    summary = {
+        "vocabulary_size": tokenizer.get_vocab_size(),
+        "image_size": SIZE,
+        "max_tokens": text_params().max_tokens,
+        **special,
+    }
     (folder / "summary.json").write_text(json.dumps(summary))
 
 

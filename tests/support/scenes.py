@@ -23,23 +23,34 @@ def records(count: int, seed: int = 3) -> list[Record]:
     return [scenes.record(index, params=params, seed=seed) for index in range(count)]
 
 
-def prepare(folder: Path, count: int, *, negatives: bool = True, regions: bool = True) -> Path:
-    """Write ``count`` scenes into ``folder`` as the preprocess stage would, with or without edits and regions."""
+def prepare(
+    folder: Path,
+    count: int,
+    *,
+    negatives: bool = True,
+    regions: bool = True,
+    questions: bool = True,
+    labels: bool = True,
+    annotated: bool = True,
+    captions: int = 4,
+) -> Path:
+    """Write ``count`` scenes into ``folder`` as the preprocess stage would, with or without some of what they have."""
     found = []
     for record in records(count):
-        captions = record.captions if negatives else tuple(replace(c, negative=None) for c in record.captions)
+        said = record.captions[:captions]
+        said = said if negatives else tuple(replace(caption, negative=None) for caption in said)
         found.append(
             Example(
                 id=record.id,
                 group=record.group,
                 image=image.prepare(record.image, IMAGE).pixels,
-                captions=captions,
-                labels=record.labels,
-                questions=record.questions,
+                captions=said,
+                labels=record.labels if labels else (),
+                questions=record.questions if questions else (),
                 regions=tuple(
                     (region.expression, image.prepare_mask(region.mask, IMAGE)) for region in record.regions if regions
                 ),
-                annotation=record.annotation,
+                annotation=record.annotation if annotated else None,
             )
         )
     texts = sorted({each for example in found for each in examples.texts(example)})
@@ -53,14 +64,14 @@ def prepare(folder: Path, count: int, *, negatives: bool = True, regions: bool =
     (folder / "tokenizer").mkdir()
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
     special = {f"{name.strip('[]').lower()}_id": value for name, value in text.special_ids(tokenizer).items()}
-    labels = Counter(name for example in found for name in example.labels)
+    train = found[: round(SPLITS["train"] * count)]
     summary = {
-        "labels": dict(labels),
-        "splits": {
-            "train": {"regions": sum(len(example.regions) for example in found[: round(SPLITS["train"] * count)])}
-        },
+        "labels": dict(Counter(name for example in train for name in example.labels)),
+        "answers": dict(Counter(question.answer for example in train for question in example.questions)),
+        "splits": {"train": {"regions": sum(len(example.regions) for example in train)}},
         "vocabulary_size": tokenizer.get_vocab_size(),
         "image_size": IMAGE.size,
+        "max_tokens": TEXT.max_tokens,
         **special,
     }
     (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")

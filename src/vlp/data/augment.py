@@ -33,7 +33,7 @@ from tokenizers import Tokenizer
 from vlp.data.loading import Augmenter, Examples, Prepared, TokenIds
 from vlp.data.truths import may_lose_parts, may_recolour, may_rotate, mirrored
 from vlp.params import Section
-from vlp.preprocessing.text import MASK, load_tokenizer, shorten
+from vlp.preprocessing.text import load_tokenizer, shorten, special_ids
 
 
 class AugmentParams(Section):
@@ -257,7 +257,7 @@ class Augmented(Examples):
             return ids
         chosen = self._rng(index, 10_000 + place).random(len(ids)) < self._params.mask_words
         chosen[[0, -1]] = False  # [CLS] and [SEP]
-        return np.where(chosen, self._tokenizer.token_to_id(MASK), ids).astype(ids.dtype)
+        return np.where(chosen, special_ids(self._tokenizer)["mask"], ids).astype(ids.dtype)
 
     def _encoded(self, text: str) -> TokenIds:
         ids = self._tokenizer.encode(text).ids
@@ -274,7 +274,8 @@ def paraphrased(text: str, synonyms: dict[str, tuple[str, ...]], rng: np.random.
     """``text`` with each word that has synonyms said in one of its ways, the same one throughout."""
     for word, ways in synonyms.items():
         way = (word, *ways)[int(rng.integers(len(ways) + 1))]
-        text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", lambda _, said=way: said, text)
+        literal = way.replace("\\", r"\\")
+        text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", literal, text)
     return text
 
 

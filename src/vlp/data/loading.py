@@ -118,6 +118,11 @@ class Examples:
         chunk, offset = self._locate(index)
         return [str(name) for name in self._chunks[chunk].column("labels")[offset].as_py()]
 
+    def lengths(self, column: str) -> np.ndarray:
+        """int64 [rows]: how many entries each row has in ``captions``, ``questions`` or ``regions``."""
+        offsets = [chunk.column(column).offsets.to_numpy() for chunk in self._chunks]
+        return np.concatenate([np.diff(each) for each in offsets] or [np.empty(0)]).astype(np.int64)
+
     def masks(self, index: int) -> list[np.ndarray]:
         """The masks of one row's regions, each bool [S, S], in the order of their expressions."""
         chunk, offset = self._locate(index)

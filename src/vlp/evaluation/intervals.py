@@ -54,11 +54,15 @@ class Bootstrap:
 
     def weighted(self, statistic: Callable[[np.ndarray], np.ndarray]) -> Interval:
         """95 % interval of any statistic of row weights: ``statistic`` maps [R, N] to [R], R as it comes."""
+        return self.weighted_each(lambda weights: {"": statistic(weights)})[""]
+
+    def weighted_each(self, statistics: Callable[[np.ndarray], dict[str, np.ndarray]]) -> dict[str, Interval]:
+        """95 % intervals of several statistics that share their work: [R, N] → [R] by name."""
         step = max(1, _CELLS // len(self._rows))
         chunks = [
-            statistic(self._counts[start : start + step, self._rows]) for start in range(0, len(self._counts), step)
+            statistics(self._counts[start : start + step, self._rows]) for start in range(0, len(self._counts), step)
         ]
-        return self._percentiles(np.concatenate(chunks))
+        return {name: self._percentiles(np.concatenate([chunk[name] for chunk in chunks])) for name in chunks[0]}
 
     def _percentiles(self, values: np.ndarray) -> Interval:
         """The middle 95 % of the resamples in which the statistic is defined; NaN where nothing can be said."""

@@ -62,7 +62,10 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Tokens attend to an image's keys and values. Args as of ``Attention``."""
+    """Tokens attend to keys and values made of others: a text's to an image's, or an image's to a text's.
+
+    Args as of ``Attention``.
+    """
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -77,7 +80,7 @@ class CrossAttention(nn.Module):
         key, value = split_heads(self.key_value(image), 2, self.heads)
         return key, value
 
-    def forward(self, tokens: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Attend.
 
         Args:
@@ -86,6 +89,7 @@ class CrossAttention(nn.Module):
                 are then one long row: what many texts ask of one image is one matrix product, and nothing
                 of the image is copied.
             value: as ``key``.
+            bias: as of ``Attention``, where not every key counts.
 
         Returns:
             [N, L, D], and the map of which token looked where [N, heads, L, P].
@@ -94,7 +98,7 @@ class CrossAttention(nn.Module):
         if key.shape[0] != tokens.shape[0]:
             projected = projected.reshape(key.shape[0], -1, projected.shape[2])
         (query,) = split_heads(projected, 1, self.heads)
-        mixed, attention = self.attention(query, key, value)
+        mixed, attention = self.attention(query, key, value, bias)
         each = attention.unflatten(2, (-1, tokens.shape[1])).transpose(1, 2).flatten(0, 1)
         return self.output(mixed).reshape(tokens.shape), each
 

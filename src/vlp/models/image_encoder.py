@@ -131,12 +131,38 @@ class ImageEncoder(nn.Module):
         Raises:
             ValueError: another type or shape.
         """
+        return self.features(self.resnet(self.pixels(images)))
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Normalised floats [B, 3, S, S] of uint8 [B, S, S, 3].
+
+        Raises:
+            ValueError: another type or shape.
+        """
         if images.dtype != torch.uint8 or images.shape[1:] != (self.image_size, self.image_size, 3):
             wanted = f"uint8 [B, {self.image_size}, {self.image_size}, 3]"
             raise ValueError(f"images: expected {wanted}, found {images.dtype} {list(images.shape)}")
         # Permuting the NHWC bytes IS channels_last, the layout that convolutions in bf16 want.
-        pixels = torch.addcmul(self.shift, images.permute(0, 3, 1, 2).to(self.scale.dtype), self.scale)
-        grid_map = self.resnet(pixels)
+        return torch.addcmul(self.shift, images.permute(0, 3, 1, 2).to(self.scale.dtype), self.scale)
+
+    def maps(self, pixels: Tensor) -> list[Tensor]:
+        """The network's last map of each size, finest first: what a dense head takes its detail from.
+
+        Args:
+            pixels: as of ``pixels``.
+
+        Returns:
+            [B, C, h, w] each, ``pixels`` the first; ``features`` of the last is what ``forward`` gives.
+        """
+        found = {pixels.shape[2:]: pixels}
+        for part in self.resnet.children():
+            pixels = part(pixels)
+            found[pixels.shape[2:]] = pixels
+        return list(found.values())
+
+    @staticmethod
+    def features(grid_map: Tensor) -> ImageFeatures:
+        """The tokens of the network's last map [B, Dv, h, w], row by row, and their mean."""
         tokens = grid_map.flatten(2).transpose(1, 2)
         return ImageFeatures(tokens=tokens, pooled=tokens.mean(dim=1))
 

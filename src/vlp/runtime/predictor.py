@@ -6,9 +6,11 @@ exactly as the training data did.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
 
 from vlp import plugins
 from vlp.preprocessing.image import ImageError
@@ -17,11 +19,15 @@ from vlp.runtime import bundle as bundles
 from vlp.runtime.bundle import Bundle, BundleError
 from vlp.runtime.choice import Choice, Runtime, open_graph
 from vlp.runtime.explain import Explanation
+from vlp.runtime.index import Hit, Index, SearchError
 from vlp.runtime.inputs import InputError, Inputs
 from vlp.runtime.tasks.base import Answering
 from vlp.runtime.threads import usable_processors
 
-__all__ = ["Answer", "BundleError", "ImageError", "InputError", "Predictor"]
+if TYPE_CHECKING:
+    from vlp.runtime.tasks.segmentation import Segmentation
+
+__all__ = ["Answer", "BundleError", "Hit", "ImageError", "Index", "InputError", "Predictor"]
 
 TASKS = "vlp.runtime.tasks"
 
@@ -140,3 +146,178 @@ class Predictor:
         """
         found: Explanation = self.task("matching").explain(image, text)
         return found
+
+    def ask(self, image: bytes, question: str) -> Answer:
+        """Answer a question about the image.
+
+        Args:
+            image: an image file's bytes.
+            question: in the words of people.
+
+        Returns:
+            ``decision``: the likeliest of the answers that training knew; ``score`` its probability, ``scores`` all.
+
+        Raises:
+            ImageError: the image is refused.
+            InputError: the question is refused.
+            BundleError: the bundle has no vqa task.
+        """
+        found: Answer = self.task("vqa").ask(image, question)
+        return found
+
+    def classify(self, image: bytes | None = None, text: str | None = None) -> Answer:
+        """Name the labels of an image, of a text, or of the two together: whichever the bundle was trained on.
+
+        Args:
+            image: an image file's bytes.
+            text: a caption.
+
+        Returns:
+            ``decision``: the labels at or above their thresholds, the likeliest first, joined by ``", "``; empty where
+            there is none. Where records have one label each, the likeliest. ``scores``: every label's probability;
+            ``score`` that of the first.
+
+        Raises:
+            ImageError: the image is refused.
+            InputError: the text is refused, or something is missing or not looked at.
+            BundleError: the bundle has no classification task.
+        """
+        found: Answer = self.task("classification").classify(image, text)
+        return found
+
+    def segment(self, image: bytes, text: str) -> Segmentation:
+        """Which pixels does the text name?
+
+        Args:
+            image: an image file's bytes.
+            text: an expression ("the small red circle").
+
+        Returns:
+            The mask and the probabilities behind it, at the image's prepared size.
+
+        Raises:
+            ImageError: the image is refused.
+            InputError: the text is refused.
+            BundleError: the bundle has no segmentation task.
+        """
+        found: Segmentation = self.task("segmentation").segment(image, text)
+        return found
+
+    def generate(self, text: str, seed: int) -> np.ndarray:
+        """A picture of what the text says.
+
+        Args:
+            text: a statement.
+            seed: 0 or more; the same bundle, text and seed give the same picture.
+
+        Returns:
+            uint8 [S, S, 3].
+
+        Raises:
+            InputError: the text or the seed is refused.
+            BundleError: the bundle has no generation task.
+        """
+        found: np.ndarray = self.task("generation").generate(text, seed)
+        return found
+
+    def caption(self, image: bytes) -> Answer:
+        """Say what the image shows.
+
+        Args:
+            image: an image file's bytes.
+
+        Returns:
+            ``decision`` is the caption, ``score`` the geometric mean of its tokens' probabilities.
+
+        Raises:
+            ImageError: the image is refused.
+            BundleError: the bundle has no captioning task.
+        """
+        found: Answer = self.task("captioning").caption(image)
+        return found
+
+    def embed_image(self, image: bytes) -> np.ndarray:
+        """The image as a unit vector, float32 [W], comparable with texts' by a product.
+
+        Raises:
+            ImageError: the image is refused.
+            BundleError: the bundle has no retrieval task.
+        """
+        found: np.ndarray = self.task("retrieval").embed_image(image)
+        return found
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Each text as a unit vector, float32 [N, W].
+
+        Raises:
+            InputError: a text is refused.
+            BundleError: the bundle has no retrieval task.
+        """
+        found: np.ndarray = self.task("retrieval").embed_text(texts)
+        return found
+
+    def index(
+        self, images: Mapping[str, bytes] | None = None, texts: Mapping[str, Sequence[str]] | None = None
+    ) -> Index:
+        """Make a searchable index of images, of texts, or of things that have both.
+
+        Args:
+            images: image files' bytes by item.
+            texts: what is said of an item, one or several texts, by item. An item in both is one thing: its
+                vector points between its image's and its texts'.
+
+        Raises:
+            ImageError: an image is refused.
+            InputError: a text is refused.
+            SearchError: an item has neither.
+            BundleError: the bundle has no retrieval task.
+        """
+        found: Index = self.task("retrieval").index(images or {}, texts or {}, self._embedder)
+        return found
+
+    def retrieve(
+        self,
+        index: Index,
+        *,
+        image: bytes | None = None,
+        texts: Sequence[str] = (),
+        like: Sequence[str] = (),
+        k: int = 10,
+        look: Callable[[str], bytes] | None = None,
+    ) -> list[Hit]:
+        """Search an index by an image, by texts, by items that were liked, or by any of them together.
+
+        The best of a search by vectors are put in order by the fusion block where it can look at both sides: for an
+        image alone, items that have texts; for texts alone, items whose images ``look`` can open.
+
+        Args:
+            index: made by ``index`` of the same bundle.
+            image: an image file's bytes.
+            texts: taken together as one description.
+            like: ids of items of the index: a history. They are no answers.
+            k: most answers.
+            look: opens the image of an item by its id, for the second look.
+
+        Returns:
+            At most ``k`` hits, best first.
+
+        Raises:
+            ImageError, InputError: the query is refused.
+            SearchError: there is no query, an id is unknown, or another model made the index.
+            BundleError: the bundle has no retrieval task.
+        """
+        answers = self.task("retrieval")
+        if index.model != self._embedder:
+            raise SearchError(f"the index was made by another model than {self.bundle.folder}; make it again")
+        found: list[Hit] = answers.retrieve(index, image, texts, like, k, look)
+        return found
+
+    @property
+    def _embedder(self) -> str:
+        """What makes vectors comparable: the hash of the graph that embeds images."""
+        files = self.bundle.files
+        return (
+            str(files[self.bundle.tasks["retrieval"].parts["image"].file]["sha256"])
+            if "retrieval" in self.bundle.tasks
+            else ""
+        )

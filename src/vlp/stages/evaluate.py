@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from PIL import Image
 from pydantic import Field
 
 from vlp import params as parameters
@@ -45,6 +46,8 @@ def main() -> None:
         write_jsonl(folder / "predictions.jsonl", found.predictions)
         for plot, rows in found.plots.items():
             write_csv(folder / f"{plot}.csv", rows)
+        for picture, pixels in found.pictures.items():
+            Image.fromarray(pixels).save(folder / f"{picture}.png")
     write_json(f"metrics/{name}.json", found.metrics)
 
 

@@ -33,7 +33,7 @@ def main() -> None:
             row = json.loads(line)
             scores.setdefault(row["record"], []).append(row["score"])
     table = shards.open_table(PREPARED, "test")
-    rows = []
+    rows: list[dict[str, object]] = []
     with atomic(SAMPLES, folder=True) as folder:
         for index, record in enumerate(table["id"].to_pylist()):
             texts = [caption["text"] for caption in table["captions"][index].as_py()]

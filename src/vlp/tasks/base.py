@@ -53,12 +53,14 @@ class Evaluation:
     """What evaluating a task yields.
 
     ``metrics`` by the names of the metrics contract; ``plots`` file name → rows, for ``dvc plots``;
-    ``predictions`` one row an input, for reports that compare two models record by record.
+    ``predictions`` one row an input, for reports that compare two models record by record; ``pictures`` file
+    name → uint8 [H, W, 3], for a person to look at.
     """
 
     metrics: dict[str, Any]
     plots: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     predictions: list[dict[str, Any]] = field(default_factory=list)
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class Task(nn.Module, ABC):
@@ -134,6 +136,31 @@ class Task(nn.Module, ABC):
             raise ValueError(f"{folder}/head.safetensors: does not fit this head: {', '.join(wrong)}")
         task.decision = about["decision"]
         return task.eval()
+
+
+def image_part(model: VLPModel, images: Tensor) -> ExportPart:
+    """The graph ``image`` of a task that fuses: pixels to ``image_tokens`` [B, P, D] and ``image_pooled`` [B, Dv].
+
+    Args:
+        model: the backbone.
+        images: uint8 [B, S, S, 3], B at least 2: the example that the graph is followed with.
+    """
+    return ExportPart(
+        module=_Image(model),
+        inputs={"images": images},
+        dynamic={"images": {0: "images"}},
+        outputs=("image_tokens", "image_pooled"),
+    )
+
+
+class _Image(nn.Module):
+    def __init__(self, model: VLPModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.model.encode_image(images)
+        return features.tokens, features.pooled
 
 
 def pretrained_heads(folder: Path) -> dict[str, dict[str, Tensor]]:

@@ -38,7 +38,9 @@ def test_a_prompt_holds_a_class_and_no_code(template: str) -> None:
     assert not classes.is_prompt(template)
 
 
-@pytest.mark.parametrize("content", [b"", b"[1]", b'{"a": 1}', b'{"a": " "}', b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"[1]", b'{"a": 1}', b'{"a": " "}', b"\xff", rb'{"a": "\ud800"}', b"[" * 100_000]
+)
 def test_names_that_are_no_names_are_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "names.json").write_bytes(content)
     with pytest.raises(RootError, match=r"class_names 'names\.json': "):

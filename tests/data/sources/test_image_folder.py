@@ -9,6 +9,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from vlp.data.shards import read_records, write_records
 from vlp.data.sources import image_folder
 from vlp.params import ParamsError, parse
 from vlp.records import Caption, Record
@@ -97,6 +98,20 @@ def test_hostile_entries_cost_only_themselves(tmp_path: Path) -> None:
     assert said["large.jpg"].startswith("more than 1000 bytes")
     assert said["loop.jpg"]
     assert set(said) == {"out.jpg", "pipe.jpg", "large.jpg", "loop.jpg"}
+
+
+def test_a_name_that_is_no_text_is_refused_and_can_be_written_down(tmp_path: Path) -> None:
+    fill(tmp_path / "root", "cat/good.jpg")
+    for raw in (b"root/cat/\xff.jpg", b"root/\xfe/1.jpg"):
+        path = os.fsencode(tmp_path) + b"/" + raw
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+        with open(path, "wb") as file:
+            file.write(b"x")
+    (tmp_path / "out").mkdir()
+    assert write_records(tmp_path / "out", read(tmp_path / "root")) == 3
+    found = {record.id: record.fault for record in read_records(tmp_path / "out")}
+    assert found.pop("cat/good.jpg") is None
+    assert all("the path is not UTF-8" in (fault or "") for fault in found.values())
 
 
 def test_a_remote_is_read_where_it_is_named(tmp_path: Path) -> None:

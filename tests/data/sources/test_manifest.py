@@ -11,8 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from vlp.data.shards import read_records, write_records
 from vlp.data.sources import manifest
 from vlp.params import ParamsError, parse
 from vlp.records import Caption, Question, Record
@@ -265,3 +268,24 @@ def test_reading_again_gives_the_same_records_and_another_seed_other_negatives(r
     mapping = {"question": "q", "answer": "a", "caption_template": "{q} {a}", "negative_from": "a"}
     assert read(root, seed=1, **mapping) == read(root, seed=1, **mapping)
     assert read(root, seed=1, **mapping) != read(root, seed=2, **mapping)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(("image", "text", "no", "tags", "q", "a"), JSON))))
+def test_any_rows_become_records_that_can_be_written_and_read_back(root: Path, rows: list[dict[str, Any]]) -> None:
+    whole = {"image": "images/a.png", "text": "a", "no": "b", "tags": "x", "q": "q", "a": "a"}
+    write(root, whole, *rows)
+    found = read(root, captions=["text"], negative="no", labels="tags", question="q", answer="a")
+    out = root.parent / "out"
+    out.mkdir(exist_ok=True)
+    write_records(out, found)
+    assert list(read_records(out)) == found
+    assert any(record.image_name == "a.png" and record.image for record in found)
+    assert all(record.fault for record in found if not record.image)

@@ -16,7 +16,7 @@ from vlp.data.webdataset.archives import ArchiveError, Sample, samples
 
 def archive(*members: tuple[str, bytes] | tarfile.TarInfo, mode: str = "w") -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as tar:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=buffer, mode=mode, format=tarfile.GNU_FORMAT) as tar:  # type: ignore[call-overload]
         for member in members:
             if isinstance(member, tarfile.TarInfo):
                 tar.addfile(member)
@@ -59,6 +59,7 @@ def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
         (special("x.jpg", tarfile.FIFOTYPE), "a link, a device or a sparse file"),
         (("x.jpg", bytes(1001)), "1001 bytes, more than 1000"),
         (("README", b"text"), "no extension"),
+        (("\udcff.jpg", b"x"), "a name that is not UTF-8"),
     ],
 )
 def test_a_member_that_is_no_plain_file_inside_costs_its_own_sample(

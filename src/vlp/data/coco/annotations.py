@@ -116,7 +116,10 @@ class Annotations:
             try:
                 kind = entry.get("answer_type") if isinstance(entry, dict) else None
                 answer = _text(entry, "multiple_choice_answer")
-                found[_number(entry, "question_id")] = answer, kind if isinstance(kind, str) else ""
+                found[_number(entry, "question_id")] = (
+                    answer,
+                    _whole(kind, "answer_type") if isinstance(kind, str) else "",
+                )
             except EntryError as error:
                 self._refuse(f"{file}: annotations[{number}]", error)
         return found

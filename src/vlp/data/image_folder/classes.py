@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import string
 
+from vlp.data.raw.columns import whole_text
 from vlp.data.raw.root import Root, RootError
 from vlp.data.raw.templates import stable_hash
 from vlp.records import Caption
@@ -71,8 +72,10 @@ def read_names(root: Root, name: str) -> dict[str, str]:
         raise RootError(f"class_names {name!r}: {problem}")
     try:
         found = json.loads(data)
+        for text in (*found, *found.values()) if isinstance(found, dict) else ():
+            whole_text(str(text), "a name")
     except (ValueError, RecursionError) as error:
-        raise RootError(f"class_names {name!r}: not valid JSON ({error})") from None
+        raise RootError(f"class_names {name!r}: not usable JSON ({error})") from None
     if not isinstance(found, dict) or not all(isinstance(value, str) and value.strip() for value in found.values()):
         raise RootError(f"class_names {name!r}: expected an object of texts, folder by folder")
     return found

@@ -234,7 +234,8 @@ def record(
 
 def refused(place: str, problem: object) -> Record:
     """What stands for a row or a file that cannot be used: a record that says where and why."""
-    return Record(id=place, image=b"", image_name="", captions=(), group=place, fault=f"{place}: {problem}")
+    place, said = (text.encode(errors="backslashreplace").decode() for text in (place, str(problem)))
+    return Record(id=place, image=b"", image_name="", captions=(), group=place, fault=f"{place}: {said}")
 
 
 def _split(row: Row, params: Columns) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import Field, field_validator
 
 from vlp.data.image_folder import classes
-from vlp.data.raw.columns import SPLITS
+from vlp.data.raw.columns import SPLITS, refused
 from vlp.data.raw.root import Place, Root, RootError, open_root
 from vlp.records import Record
 
@@ -71,10 +71,13 @@ def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
     raw = open_root(root, params.remote)
     names = classes.read_names(raw, params.class_names) if params.class_names else {}
     pictures = _pictures(raw, params)
-    known = sorted({_label(folder, names) for _, folder, _ in pictures})
+    known = sorted({_label(folder, names) for _, folder, _ in pictures if not _undecodable(folder)})
     if unused := sorted(names.keys() - {folder for _, folder, _ in pictures}):
         logger.warning("%s: no pictures of %d classes: %s", params.class_names, len(unused), ", ".join(unused[:10]))
     for name, folder, split in pictures:
+        if _undecodable(name):
+            yield refused(name, "the path is not UTF-8; rename it")
+            continue
         label = _label(folder, names)
         others = [other for other in known if other != label] if params.negatives else []
         image, problem = raw.read(name, params.max_bytes)
@@ -89,6 +92,11 @@ def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
             labels=(label,),
             fault=f"{name}: {problem}" if problem else None,
         )
+
+
+def _undecodable(name: str) -> bool:
+    """Whether a path has bytes that no text can hold; they reach us as lone surrogates."""
+    return any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _label(folder: str, names: dict[str, str]) -> str:

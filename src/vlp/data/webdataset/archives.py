@@ -86,6 +86,8 @@ def _problem(member: tarfile.TarInfo, name: str, sample: Sample, max_bytes: int)
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts or "\0" in member.name:
         return "not a path inside the archive"
+    if any("\ud800" <= letter <= "\udfff" for letter in member.name):
+        return "a name that is not UTF-8"
     if not member.isreg() or member.issparse():
         return "a link, a device or a sparse file, where a file is expected"
     if member.size > max_bytes:

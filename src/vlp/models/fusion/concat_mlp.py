@@ -38,6 +38,7 @@ class Fusion(nn.Module):
     """
 
     uses_pooler: ClassVar[bool] = True
+    has_tokens: ClassVar[bool] = False
 
     def __init__(self, params: Params, *, image_width: int, text_width: int, grid: tuple[int, int]) -> None:
         super().__init__()

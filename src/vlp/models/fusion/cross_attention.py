@@ -69,6 +69,7 @@ class Fusion(nn.Module):
     """
 
     uses_pooler: ClassVar[bool] = False
+    has_tokens: ClassVar[bool] = True
 
     def __init__(self, params: Params, *, image_width: int, text_width: int, grid: tuple[int, int]) -> None:
         super().__init__()

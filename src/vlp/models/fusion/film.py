@@ -56,6 +56,7 @@ class Fusion(nn.Module):
     """
 
     uses_pooler: ClassVar[bool] = False
+    has_tokens: ClassVar[bool] = False
 
     def __init__(self, params: Params, *, image_width: int, text_width: int, grid: tuple[int, int]) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ from vlp.models.features import ImageFeatures
 from vlp.models.modeling import VLPModel
 from vlp.records import Batch
 from vlp.tasks import base
-from vlp.tasks.base import Evaluation, ExportPart, TaskParams
+from vlp.tasks.base import Evaluation, ExportPart, TaskParams, image_part
 from vlp.tasks.matching.negatives import nearest_others, random_others
 
 
@@ -246,12 +246,7 @@ class Task(base.Task):
         ids = torch.full((2, 8), self.prepared.mask_id, dtype=torch.int64)
         text = {0: "texts", 1: "length"}
         return {
-            "image": ExportPart(
-                module=_Image(self.model),
-                inputs={"images": images},
-                dynamic={"images": {0: "images"}},
-                outputs=("image_tokens", "image_pooled"),
-            ),
+            "image": image_part(self.model, images),
             "score": ExportPart(
                 module=_Score(self),
                 inputs={
@@ -269,16 +264,6 @@ class Task(base.Task):
                 outputs=("logit",),
             ),
         }
-
-
-class _Image(nn.Module):
-    def __init__(self, model: VLPModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.model.encode_image(images)
-        return features.tokens, features.pooled
 
 
 class _Score(nn.Module):

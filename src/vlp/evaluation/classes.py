@@ -1,0 +1,93 @@
+"""Precision, recall and F1 of many classes, averaged over them (macro): a rare class counts as much as a common one.
+
+One class a row and several are the same here: bool [N, K], one column a class. Of a class that has rows, what is
+undefined because nothing was called it counts as 0. A class that neither has rows nor was called does not count.
+Points and intervals come from the same weighted counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vlp.evaluation.intervals import Bootstrap
+
+AVERAGES = ("macro_precision", "macro_recall", "macro_f1")
+
+
+def one_hot(codes: np.ndarray, classes: int) -> np.ndarray:
+    """Bool [N, K] of class numbers int [N]; a number outside 0 … K − 1 is a row without a class."""
+    return np.asarray(codes)[:, None] == np.arange(classes)
+
+
+def macro(
+    targets: np.ndarray, called: np.ndarray, bootstrap: Bootstrap | None = None
+) -> dict[str, float | list[float]]:
+    """Macro precision, recall and F1, each with its interval.
+
+    Args:
+        targets: bool [N, K].
+        called: bool [N, K].
+        bootstrap: of the same N rows; without it there are no ``_ci95`` keys.
+
+    Returns:
+        ``macro_precision``, ``macro_precision_ci95``, …
+
+    Raises:
+        ValueError: the shapes differ, or there is no row.
+    """
+    counts = _Counts(targets, called)
+    everything = counts.averaged(np.ones((1, len(targets))))
+    found: dict[str, float | list[float]] = {name: float(values[0]) for name, values in everything.items()}
+    if bootstrap is not None:
+        found |= {f"{name}_ci95": list(pair) for name, pair in bootstrap.weighted_each(counts.averaged).items()}
+    return found
+
+
+def by_class(targets: np.ndarray, called: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, float | int]]:
+    """Precision, recall and F1 of each class that has rows or was called, beside its size (rows that have it)."""
+    counts = _Counts(targets, called).by_class(np.ones((1, len(targets))))
+    sizes = np.asarray(targets).sum(axis=0)
+    return {
+        name: {
+            **{figure.removeprefix("macro_"): float(counts[figure][0, k]) for figure in AVERAGES},
+            "size": int(sizes[k]),
+        }
+        for k, name in enumerate(names)
+        if np.isfinite(counts["macro_f1"][0, k])
+    }
+
+
+class _Counts:
+    """What every figure is a ratio of, under any weighting of the rows."""
+
+    def __init__(self, targets: np.ndarray, called: np.ndarray) -> None:
+        targets, called = np.asarray(targets, bool), np.asarray(called, bool)
+        if targets.shape != called.shape or targets.ndim != 2 or not len(targets):
+            raise ValueError(f"two tables of rows and classes wanted, found {targets.shape} and {called.shape}")
+        self._each = [table.astype(np.float32) for table in (targets & called, called, targets)]
+
+    def by_class(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """[R, N] → each figure [R, K]; NaN for a class that does not count."""
+        hits, called, actual = ((weights @ table).astype(np.float64) for table in self._each)
+        counts = (called + actual) > 0
+
+        def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+            return np.where(counts, np.divide(part, whole, out=np.zeros_like(part), where=whole > 0), np.nan)
+
+        return {
+            "macro_precision": ratio(hits, called),
+            "macro_recall": ratio(hits, actual),
+            "macro_f1": ratio(2 * hits, called + actual),
+        }
+
+    def averaged(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """[R, N] → each figure [R]."""
+        found = self.by_class(weights)
+        counts = np.isfinite(found["macro_f1"]).sum(axis=1)
+        # A resample without any class has no mean.
+        return {
+            name: np.divide(np.nansum(values, axis=1), counts, out=np.full(len(counts), np.nan), where=counts > 0)
+            for name, values in found.items()
+        }

@@ -1,0 +1,74 @@
+"""What is reported of retrieval: both ways, beside the first stage alone, single captions, chance and the oracle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vlp.data.loading import Examples
+from vlp.evaluation import ranking
+from vlp.evaluation.intervals import Bootstrap
+from vlp.tasks.base import Evaluation
+from vlp.tasks.retrieval.candidates import Candidates, gather
+from vlp.tasks.retrieval.judged import judged_recall
+from vlp.tasks.retrieval.scores import IMAGE_TO_TEXT, TEXT_TO_IMAGE, Scores, directions
+
+if TYPE_CHECKING:
+    from vlp.tasks.retrieval.task import Task
+
+MOST_ON_CURVE = 50
+
+
+def evaluation(task: Task, test: Examples, seed: int, resamples: int) -> Evaluation:
+    """Recall both ways with 95 % intervals by group, the first stage alone, chance, and what the oracle says."""
+    found = gather(test, task.params.candidates, task.params.captions_per_query)
+    scores = task.score(test, found)
+    groups = np.array([test.strings("group")[row] for row in found.rows])
+    metrics: dict[str, Any] = {"candidates": len(found.rows), "texts": len(found.texts)}
+    metrics |= {"captions_per_query": task.params.captions_per_query, "rerank": task.params.rerank}
+    placed: dict[str, np.ndarray] = {}
+    for direction, (own, right) in directions(scores, found.right).items():
+        of = groups if direction == IMAGE_TO_TEXT else groups[found.owner]
+        bootstrap = Bootstrap(of, seed=seed, resamples=resamples)
+        order = own.ranked(task.decision[direction], task.params.rerank)
+        placed[direction] = ranking.ranks(order, right)
+        metrics |= ranking.recalls(placed[direction], direction, bootstrap)
+        metrics[f"{direction}_median_rank"] = float(np.median(placed[direction]))
+        metrics |= ranking.recalls(ranking.ranks(own.similarity, right), f"first_stage_{direction}")
+        metrics[f"random_{direction}_r1"] = ranking.random_recall(right)
+        metrics |= judged_recall(test, found, order, direction)
+    metrics["median_rank"] = float(np.median(np.concatenate(list(placed.values()))))
+    metrics |= {f"weight_{direction}": task.decision[direction] for direction in placed}
+    metrics |= _single_captions(task, test)
+    longest = min(MOST_ON_CURVE, len(found.rows))
+    return Evaluation(
+        metrics=metrics,
+        plots={f"{name}_recall": ranking.recall_curve(ranks, longest) for name, ranks in placed.items()},
+        predictions=_predictions(test, found, placed),
+    )
+
+
+def _single_captions(task: Task, test: Examples) -> dict[str, Any]:
+    """The first stage with every caption a query of its own, where descriptions have several: what they buy."""
+    if task.params.captions_per_query == 1:
+        return {}
+    found = gather(test, task.params.candidates, 1)
+    metrics: dict[str, Any] = {"single_caption_texts": len(found.texts)}
+    similarity = task.score(test, found, first_stage_only=True).similarity
+    for direction, (own, right) in directions(Scores(similarity, similarity), found.right).items():
+        metrics |= ranking.recalls(ranking.ranks(own.similarity, right), f"single_caption_{direction}")
+    return metrics
+
+
+def _predictions(test: Examples, found: Candidates, placed: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    ids, owner = test.strings("id"), found.owner.tolist()
+    rows: list[dict[str, Any]] = [
+        {"record": ids[row], "query": "image", "rank": rank}
+        for row, rank in zip(found.rows.tolist(), placed[IMAGE_TO_TEXT].tolist(), strict=True)
+    ]
+    ranked = zip(owner, found.places, placed[TEXT_TO_IMAGE].tolist(), strict=True)
+    return rows + [
+        {"record": ids[found.rows[image]], "query": "text", "captions": places, "rank": rank}
+        for image, places, rank in ranked
+    ]

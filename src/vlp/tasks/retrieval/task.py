@@ -1,0 +1,266 @@
+"""Retrieval: which text belongs to this image, and which image to this text?
+
+Two stages. The first compares one vector of the image with one of the text (contrastive, as CLIP), so that an index of
+any size is searched by a product of matrices. The second puts the best of the first before the fusion block, which
+looks at the image with the text in mind. What it says of each caption of a description (how much likelier than of any
+image it is that it is true) is added up, and weighed against the first stage's similarity by a weight chosen on
+validation.
+
+Trained by both losses at once: the contrastive one over the batch, and matching on wrong pairs that the contrastive
+similarities find hard to tell from right ones. A wrong description is false as a whole, though parts of it may be
+true of the image: the matching loss is therefore that of the conjunction.
+
+Source: Li et al. 2021 (ALBEF), https://arxiv.org/abs/2107.07651
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from vlp.data.loading import Examples, Prepared, TokenIds, draw, pad
+from vlp.evaluation import ranking
+from vlp.models.features import ImageFeatures, TextFeatures
+from vlp.models.modeling import VLPModel
+from vlp.records import Batch, Texts
+from vlp.tasks import base
+from vlp.tasks.base import Evaluation, ExportPart, TaskParams
+from vlp.tasks.retrieval.candidates import Candidates, captions, gather
+from vlp.tasks.retrieval.graphs import export_parts
+from vlp.tasks.retrieval.report import evaluation
+from vlp.tasks.retrieval.scores import Scores, directions, shortlist
+
+MAX_LOGIT_SCALE = math.log(100.0)  # CLIP's bound
+TEXTS_AT_ONCE = 512  # bounds memory, not the result
+MOST_TO_CALIBRATE = 200  # images: the weight is one of a handful, and the second stage is what costs
+WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+"""What the second stage's weight is chosen from; 0 leaves the first stage's order."""
+
+
+class Params(TaskParams):
+    """``tasks.retrieval``."""
+
+    captions_per_query: int = Field(gt=0, description="captions of an image that make one description")
+    width: int = Field(gt=0, description="of the embeddings; pre-training's own lets them start from there")
+    temperature: float = Field(gt=0, le=1, description="at the start; learned from there")
+    matching_weight: float = Field(gt=0, description="of the matching loss beside the contrastive one")
+    rerank: int = Field(ge=0, description="best candidates of the first stage that the fusion block looks at")
+    candidates: int = Field(gt=1, description="images that are searched in evaluation")
+
+
+class Task(base.Task):
+    """Two projections, a temperature, and a logit on the fused features."""
+
+    params_class = Params
+    name = "retrieval"
+    params: Params
+
+    def __init__(self, params: Params, model: VLPModel, prepared: Prepared) -> None:
+        super().__init__(params, model, prepared)
+        self.image = nn.Linear(model.image_width, params.width, bias=False)
+        self.text = nn.Linear(model.text_width, params.width, bias=False)
+        self.logit_scale = nn.Parameter(torch.tensor(-math.log(params.temperature)))
+        self.logit = nn.Linear(model.fused_width, 1)
+        # From zero: at first every caption is as likely as any.
+        self.prior = nn.Linear(model.text_width, 1)
+        nn.init.zeros_(self.prior.weight)
+        nn.init.zeros_(self.prior.bias)
+
+    def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
+        """Start from the contrastive objective's projections and the matching objective's head."""
+        head = objectives.get("contrastive", {})
+        if head and head["image.weight"].shape[0] == self.params.width:
+            self.image.weight.data.copy_(head["image.weight"])
+            self.text.weight.data.copy_(head["text.weight"])
+            self.logit_scale.data.copy_(head["logit_scale"])
+        if head := objectives.get("matching", {}):
+            self.logit.load_state_dict({name.removeprefix("logit."): value for name, value in head.items()})
+
+    def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
+        """``caption``: as many captions of each image as a description has; ``right`` bool [B, B] by image and text.
+
+        Raises:
+            ValueError: an image has no caption.
+        """
+        texts: list[TokenIds] = []
+        keys: list[frozenset[bytes]] = []
+        known: list[frozenset[bytes]] = []
+        for row in rows:
+            mine = captions(examples, row)
+            if not mine:
+                raise ValueError(
+                    f"{examples.folder}: record {examples.strings('id')[row]!r} has no caption; retrieval needs one "
+                    "an image: set clean.min_captions to 1 or more"
+                )
+            chosen = [mine[place] for place in draw(len(mine), self.params.captions_per_query, rng)]
+            texts += chosen
+            keys.append(frozenset(ids.tobytes() for ids in chosen))
+            known.append(frozenset(ids.tobytes() for ids in mine))
+        owner = [place for place in range(len(rows)) for _ in range(self.params.captions_per_query)]
+        right = torch.tensor([[text <= image for text in keys] for image in known])
+        return Batch(
+            images=examples.images(rows),
+            texts={"caption": pad(texts, owner, self.prepared.pad_id)},
+            targets={"right": right},
+        )
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Contrastive loss both ways, and matching of right pairs against the hardest wrong ones."""
+        texts, right_BB = batch.texts["caption"], batch.targets["right"]
+        image = self.model.encode_image(batch.images)
+        text = self.model.encode_text(texts.input_ids, texts.attention_mask)
+        similarity_BB = self.similarity(image, text)
+        target = right_BB.float()
+        contrastive = _spread_cross_entropy(similarity_BB, target) + _spread_cross_entropy(similarity_BB.T, target.T)
+        return {
+            "contrastive_loss": contrastive / 2,
+            "batch_recall": right_BB.gather(1, similarity_BB.argmax(1, keepdim=True)).float().mean(),
+            **self._matching(image, text, texts, right_BB, similarity_BB.detach().float()),
+        }
+
+    def similarity(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
+        """Scaled cosine [B, B] of each image and each description of C consecutive texts."""
+        described = F.normalize(self.embed_text(text).unflatten(0, (len(image.pooled), -1)).mean(1), dim=-1)
+        return self.scale * self.embed_image(image) @ described.T
+
+    @property
+    def scale(self) -> Tensor:
+        """What a cosine is multiplied by."""
+        return self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
+
+    def embed_image(self, image: ImageFeatures) -> Tensor:
+        """Unit vectors float32 [B, width]."""
+        return F.normalize(self.image(image.pooled).float(), dim=-1)
+
+    def embed_text(self, text: TextFeatures) -> Tensor:
+        """Unit vectors float32 [N, width]. A description's is the direction of its captions' mean."""
+        return F.normalize(self.text(text.pooled).float(), dim=-1)
+
+    def _matching(
+        self, image: ImageFeatures, text: TextFeatures, texts: Texts, right: Tensor, similarity: Tensor
+    ) -> dict[str, Tensor]:
+        """Each image with its own description and with a wrong one, drawn the more often the more alike they are."""
+        possible = ~right
+        usable = possible.any(1)
+        if not bool(usable.any()):
+            raise ValueError("retrieval: every description of a batch is right for every image; raise batch_size")
+        hardness = (similarity.softmax(1) + similarity.T.softmax(1).T + 1e-4) * possible
+        # An image for which all are right draws any; its pair is left out of the loss below.
+        hardness = torch.where(usable[:, None], hardness, 1.0)
+        other = torch.multinomial(hardness, 1).squeeze(1)
+        each = len(texts.input_ids) // len(other)
+        places = torch.arange(len(texts.input_ids), device=other.device).unflatten(0, (-1, each))
+        # Image by image: its own captions, then those of the wrong description; an image's row serves them all.
+        both = torch.cat([places, places[other]], dim=1).flatten()
+        logits = self.logits(image, text, texts.attention_mask, both).unflatten(0, (-1, 2, each))
+        own, wrong = F.logsigmoid(logits).sum(2).unbind(1)
+        # log(1 − e^s) of a log-probability s: the description is false if any caption of it is.
+        false = torch.log(-torch.expm1(wrong[usable].clamp(max=-1e-4)))
+        # The same wrong pair is a wrong text for this image and a wrong image for that text.
+        prior = self.likely(text).unflatten(0, (-1, each)).sum(1)
+        for_image = ((wrong - prior[other]) - (own - prior))[usable]
+        for_text = (wrong - own[other])[usable]
+        ranked = F.softplus(for_image) + F.softplus(for_text)
+        weight = self.params.matching_weight
+        return {
+            "matching_loss": -weight * (own.mean() + false.mean()) / (2 * each),
+            "ranking_loss": weight * ranked.mean() / 2,
+            "ranked_right": ((for_image < 0).float() + (for_text < 0).float()).mean() / 2,
+        }
+
+    def likely(self, text: TextFeatures) -> Tensor:
+        """How likely each text is of any image, float32 [N], as far as the second stage must make up for it.
+
+        Of two texts that are true of an image, "there is no star" says less than "there is a red star": what counts is
+        how much likelier the image makes a text.
+        """
+        return self.prior(text.pooled).squeeze(-1).float()
+
+    def logits(self, image: ImageFeatures, text: TextFeatures, attention_mask: Tensor, places: Tensor) -> Tensor:
+        """float32 [n]: is the text of each of those ``places`` true of the image? ``image`` as of ``VLPModel.fuse``."""
+        chosen = TextFeatures(tokens=text.tokens[places], pooled=text.pooled[places])
+        return self.logit(self.model.fuse(chosen, attention_mask[places], image).pooled).squeeze(-1).float()
+
+    @torch.no_grad()
+    def score(self, examples: Examples, found: Candidates, *, first_stage_only: bool = False) -> Scores:
+        """Both stages on all candidates: the second looks at the best of the first, seen from either side.
+
+        Args:
+            examples: the split.
+            found: what is searched.
+            first_stage_only: leave the second out; ``matching`` is then NaN throughout.
+        """
+        self.eval()
+        lengths = [len(text) for text in found.texts]
+        texts = pad(
+            list(chain.from_iterable(found.texts)), np.repeat(found.owner, lengths).tolist(), self.prepared.pad_id
+        )
+        text = self._encode_texts(texts)
+        prior = self.likely(text)
+        described = F.normalize(torch.stack([part.mean(0) for part in self.embed_text(text).split(lengths)]), dim=-1)
+        images = [
+            self._encode_images(examples, rows) for rows in _chunks(found.rows, self.params.evaluation_batch_size)
+        ]
+        embedded = torch.cat([self.embed_image(some) for some in images])
+        similarity = (self.scale * embedded @ described.T).double().numpy()
+        matching = np.full(similarity.shape, np.nan)
+        wanted = shortlist(similarity, 0 if first_stage_only else self.params.rerank)
+        starts = np.cumsum([0, *lengths])
+        one_by_one = (some.index(torch.tensor([place])) for some in images for place in range(len(some.pooled)))
+        for place, image in enumerate(one_by_one):
+            chosen = np.flatnonzero(wanted[place])
+            rows = np.concatenate([np.arange(starts[text], starts[text + 1]) for text in chosen] or [np.empty(0, int)])
+            if not len(rows):
+                continue
+            logits = [
+                self.logits(image, text, texts.attention_mask, torch.from_numpy(some))
+                for some in _chunks(rows, TEXTS_AT_ONCE)
+            ]
+            telling = F.logsigmoid(torch.cat(logits)) - prior[rows]
+            parts = telling.double().split([lengths[text] for text in chosen])
+            matching[place, chosen] = [float(part.sum()) for part in parts]
+        return Scores(similarity, matching)
+
+    def _encode_images(self, examples: Examples, rows: np.ndarray) -> ImageFeatures:
+        return self.model.encode_image(examples.images(rows.tolist()))
+
+    def _encode_texts(self, texts: Texts) -> TextFeatures:
+        ids, masks = texts.input_ids.split(TEXTS_AT_ONCE), texts.attention_mask.split(TEXTS_AT_ONCE)
+        some = [self.model.encode_text(*each) for each in zip(ids, masks, strict=True)]
+        return TextFeatures(
+            tokens=torch.cat([each.tokens for each in some]), pooled=torch.cat([each.pooled for each in some])
+        )
+
+    def calibrate(self, validation: Examples, seed: int) -> None:
+        """Choose the second stage's weight, one for each direction, by recall@1 on the validation split."""
+        found = gather(validation, min(self.params.candidates, MOST_TO_CALIBRATE), self.params.captions_per_query)
+        scores = self.score(validation, found)
+        for direction, (own, right) in directions(scores, found.right).items():
+            recalls = [(ranking.ranks(own.ranked(weight, self.params.rerank), right) <= 1).mean() for weight in WEIGHTS]
+            self.decision[direction] = WEIGHTS[int(np.argmax(recalls))]
+        self.decision |= {"rerank": self.params.rerank, "scale": float(self.scale.detach())}
+
+    def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:
+        """As of ``vlp.tasks.retrieval.report``."""
+        return evaluation(self, test, seed, resamples)
+
+    def export_parts(self) -> dict[str, ExportPart]:
+        """``image``, ``text`` and ``score``: as of ``vlp.tasks.retrieval.graphs``."""
+        return export_parts(self)
+
+
+def _chunks(rows: np.ndarray, each: int) -> list[np.ndarray]:
+    return [rows[start : start + each] for start in range(0, len(rows), each)]
+
+
+def _spread_cross_entropy(logits: Tensor, right: Tensor) -> Tensor:
+    """Cross-entropy of each row against the even distribution over its right columns."""
+    target = right / right.sum(-1, keepdim=True)
+    return -(target * F.log_softmax(logits, dim=-1)).sum(-1).mean()

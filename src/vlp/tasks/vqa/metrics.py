@@ -1,0 +1,144 @@
+"""What answering is worth: accuracy by type, and beside it what could be had without looking, or without reading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vlp.evaluation import classes
+from vlp.evaluation.calibration import calibration
+from vlp.evaluation.intervals import Bootstrap
+from vlp.evaluation.slices import by_slice
+from vlp.tasks.base import Evaluation
+from vlp.tasks.vqa.questions import Questions, prior_answers
+
+
+def measure(
+    *,
+    asked: Questions,
+    train: Questions,
+    answers: Sequence[str],
+    probabilities: np.ndarray,
+    blank: np.ndarray,
+    mute: np.ndarray,
+    ids: Sequence[str],
+    groups: Sequence[str],
+    seed: int,
+    resamples: int,
+) -> Evaluation:
+    """Metrics, plots and predictions of M questions.
+
+    Args:
+        asked: the questions of the test split.
+        train: those of the train split, for the priors.
+        answers: the vocabulary, K answers.
+        probabilities: [M, K].
+        blank: what the model answers without the pictures, int [M].
+        mute: what it answers without the questions, int [M].
+        ids: each record's id.
+        groups: each record's group: what is resampled.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+    """
+    answered = probabilities.argmax(1)
+    bootstrap = Bootstrap([groups[row] for row in asked.row.tolist()], seed=seed, resamples=resamples)
+    right = {
+        "accuracy": answered == asked.code,
+        "blank_image_accuracy": blank == asked.code,
+        "question_prior_accuracy": prior_answers(train, asked) == asked.code,
+        "image_only_accuracy": mute == asked.code,
+        "majority_accuracy": _majority(train) == asked.code,
+    }
+    metrics: dict[str, Any] = {name: float(each.mean()) for name, each in right.items()}
+    metrics |= {f"{name}_ci95": list(bootstrap.ratio(each)) for name, each in right.items()}
+    # Two ways to answer without looking; the better of them is what looking has to beat.
+    strongest = max(("blank_image_accuracy", "question_prior_accuracy"), key=lambda name: metrics[name])
+    metrics["question_only_accuracy"] = metrics[strongest]
+    metrics["question_only_accuracy_ci95"] = metrics[f"{strongest}_ci95"]
+    metrics |= classes.macro(
+        classes.one_hot(asked.code, len(answers)), classes.one_hot(answered, len(answers)), bootstrap
+    )
+    reliability = calibration(probabilities.max(1), right["accuracy"], bootstrap)
+    metrics |= {"ece": reliability.error, "ece_ci95": list(reliability.interval)}
+    metrics |= _sliced(asked, right, groups, seed, resamples)
+    metrics |= {
+        "questions": len(asked),
+        "images": len(set(asked.row.tolist())),
+        "answers": len(answers),
+        "unknown_answers": int((asked.code < 0).sum()),
+    }
+    return Evaluation(
+        metrics=metrics,
+        plots={
+            "calibration": reliability.rows,
+            "confusion": _confusion(asked, answers, answered),
+            "types": [
+                {"type": kind, "accuracy": entry["value"], "size": entry["size"]}
+                for kind, entry in metrics["accuracy_by_type"].items()
+            ],
+        },
+        predictions=_predictions(asked, answers, probabilities, ids),
+    )
+
+
+def _majority(train: Questions) -> int:
+    known = train.code[train.code >= 0]
+    return int(np.bincount(known).argmax()) if len(known) else 0
+
+
+def _sliced(
+    asked: Questions, right: dict[str, np.ndarray], groups: Sequence[str], seed: int, resamples: int
+) -> dict[str, Any]:
+    """Accuracy by type (with its interval, and the question prior beside it), by answer and by length of question."""
+
+    def accuracy(rows: np.ndarray) -> float:
+        return float(right["accuracy"][rows].mean())
+
+    by_type: dict[str, Any] = by_slice(asked.kind, accuracy)
+    priors = by_slice(asked.kind, lambda rows: float(right["question_prior_accuracy"][rows].mean()))
+    kinds = np.asarray(asked.kind)
+    for name, entry in by_type.items():
+        rows = np.flatnonzero(kinds == name)
+        own = Bootstrap([groups[asked.row[row]] for row in rows.tolist()], seed=seed, resamples=resamples)
+        entry["ci95"] = list(own.ratio(right["accuracy"][rows]))
+        entry["question_prior"] = priors[name]["value"]
+    words = [f"{len(text.split()):02d}" for text in asked.text]
+    return {
+        "accuracy_by_type": by_type,
+        "accuracy_by_answer": by_slice(asked.answer, accuracy),
+        "accuracy_by_words": by_slice(words, accuracy),
+    }
+
+
+def _confusion(asked: Questions, answers: Sequence[str], answered: np.ndarray) -> list[dict[str, str]]:
+    return [
+        {"actual": actual, "predicted": answers[number]}
+        for actual, number in zip(asked.answer, answered.tolist(), strict=True)
+    ]
+
+
+def _predictions(
+    asked: Questions, answers: Sequence[str], probabilities: np.ndarray, ids: Sequence[str]
+) -> list[dict[str, Any]]:
+    found = zip(
+        asked.row.tolist(),
+        asked.kind,
+        asked.text,
+        asked.answer,
+        probabilities.argmax(1).tolist(),
+        probabilities.max(1).tolist(),
+        strict=True,
+    )
+    return [
+        {
+            "record": ids[row],
+            "type": kind,
+            "question": text,
+            "answer": answer,
+            "predicted": answers[said],
+            "score": score,
+        }
+        for row, kind, text, answer, said, score in found
+    ]

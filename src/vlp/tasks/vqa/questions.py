@@ -1,0 +1,96 @@
+"""The questions of a split as flat tables, and what can be answered without looking."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vlp.data.loading import Examples, TokenIds
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """M questions of a split, image by image.
+
+    ``row`` int64 [M], rising: whose image. ``code`` int64 [M]: the answer's number in the vocabulary, −1 for one
+    that the vocabulary lacks. ``start`` int64 [rows + 1]: where each image's questions begin.
+    """
+
+    row: np.ndarray
+    start: np.ndarray
+    text: list[str]
+    kind: list[str]
+    answer: list[str]
+    code: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+
+def questions(examples: Examples, answers: Sequence[str]) -> Questions:
+    """Every question of the split.
+
+    Args:
+        examples: the split.
+        answers: the vocabulary.
+
+    Raises:
+        ValueError: there is no question.
+    """
+    column = examples.table["questions"]
+    flat = pc.list_flatten(column)
+    if not len(flat):
+        raise ValueError(
+            f"{examples.folder}: split {examples.split!r} has no record with questions; the task vqa needs the field "
+            "`questions` (a question and its answer): name its columns in the source, or take vqa out of `tasks`"
+        )
+    counts = pc.list_value_length(column).to_numpy()
+    answer = pc.struct_field(flat, "answer")
+    known = pc.index_in(answer, value_set=pa.array(list(answers), pa.string()))
+    return Questions(
+        row=np.repeat(np.arange(len(counts)), counts),
+        start=np.concatenate([[0], np.cumsum(counts)]),
+        text=pc.struct_field(flat, "text").to_pylist(),
+        kind=pc.struct_field(flat, "type").to_pylist(),
+        answer=answer.to_pylist(),
+        code=pc.fill_null(known, -1).to_numpy().astype(np.int64),
+    )
+
+
+def token_ids(examples: Examples) -> list[TokenIds]:
+    """Token ids of every question of the split, in the order of ``questions``."""
+    found = (ids for row in range(len(examples)) for ids in examples.ids("questions", "ids", row))
+    return [ids for ids in found if ids is not None]
+
+
+def vocabulary(counts: Mapping[str, int], most: int, min_count: int) -> list[str]:
+    """The answers that can be given: the commonest of the train split, common ones first, ties by name."""
+    enough = [answer for answer, count in counts.items() if count >= min_count]
+    return sorted(enough, key=lambda answer: (-counts[answer], answer))[:most]
+
+
+def prior_answers(train: Questions, asked: Questions) -> np.ndarray:
+    """What the training questions alone answer to each asked one, int64 [M].
+
+    The commonest answer of the same words; of words that training never asked, the commonest of the same type of
+    question; else the commonest of all.
+    """
+    by_text: dict[str, Counter[int]] = {}
+    by_kind: dict[str, Counter[int]] = {}
+    overall: Counter[int] = Counter()
+    for text, kind, code in zip(train.text, train.kind, train.code.tolist(), strict=True):
+        if code >= 0:
+            by_text.setdefault(text, Counter())[code] += 1
+            by_kind.setdefault(kind, Counter())[code] += 1
+            overall[code] += 1
+
+    def commonest(text: str, kind: str) -> int:
+        counted = by_text.get(text) or by_kind.get(kind) or overall
+        return min(counted, key=lambda code: (-counted[code], code))
+
+    return np.array([commonest(text, kind) for text, kind in zip(asked.text, asked.kind, strict=True)], np.int64)

@@ -1,0 +1,249 @@
+"""Visual question answering: which of the known answers is right?
+
+Classification over the answers of the train split. The question is fused with the image, and the answer is read in two
+places: at the pooled state, where matching read whether a statement is true, and at a ``[MASK]`` in the place of the
+question's end, where masked text read which word is hidden. So both heads of pre-training carry over: *yes* and *no*
+start as the matching logit and its opposite, a word that is an answer as what the masked-text head knows of it.
+
+Sources: answers as classes, Antol et al. 2015, https://arxiv.org/abs/1505.00468; the fused encoder as in ViLT, Kim et
+al. 2021, https://arxiv.org/abs/2102.03334; reading at a mask, Schick & Schütze 2021, https://arxiv.org/abs/2001.07676
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad
+from vlp.evaluation.calibration import choose_temperature, softmax
+from vlp.models.features import ImageFeatures
+from vlp.models.modeling import VLPModel
+from vlp.preprocessing import text as texts
+from vlp.records import Batch
+from vlp.tasks import base
+from vlp.tasks.base import Evaluation, ExportPart, TaskParams, image_part
+from vlp.tasks.vqa.metrics import measure
+from vlp.tasks.vqa.questions import Questions, questions, token_ids, vocabulary
+
+YES, NO = "yes", "no"
+"""The answers to a question that is a statement put as a question."""
+
+
+class Params(TaskParams):
+    """``tasks.vqa``."""
+
+    questions_per_image: int = Field(gt=0, description="drawn a step; the image is encoded once for all")
+    answers: int = Field(gt=1, description="that can be given: the commonest of the train split")
+    min_count: int = Field(gt=0, default=1, description="training questions that an answer must have")
+
+
+class Task(base.Task):
+    """One logit an answer."""
+
+    params_class = Params
+    name = "vqa"
+    params: Params
+
+    def __init__(self, params: Params, model: VLPModel, prepared: Prepared) -> None:
+        super().__init__(params, model, prepared)
+        self.answers = vocabulary(prepared.summary.get("answers", {}), params.answers, params.min_count)
+        if len(self.answers) < 2:
+            raise ValueError(
+                f"{prepared.folder}: {len(self.answers)} answers that {params.min_count} training questions share; the "
+                "task vqa needs two or more: give the source questions, lower tasks.vqa.min_count, or take vqa out of "
+                "`tasks`"
+            )
+        width = model.fused_width
+        self.pooled = nn.Linear(width, len(self.answers))
+        # Fusion blocks without fused tokens have no place for a mask to be read at.
+        self.masked = _Masked(width, len(self.answers)) if model.fusion.has_tokens else None
+        self._asked: dict[str, Questions] = {}
+
+    def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
+        """Start *yes* and *no* from the matching logit, answers that are words from the masked-text head."""
+        with torch.no_grad():
+            if head := objectives.get("matching"):
+                nn.init.zeros_(self.pooled.weight)
+                nn.init.zeros_(self.pooled.bias)
+                for answer, sign in ((YES, 0.5), (NO, -0.5)):
+                    if answer in self.answers:
+                        self.pooled.weight[self.answers.index(answer)] = sign * head["logit.weight"][0]
+                        self.pooled.bias[self.answers.index(answer)] = sign * head["logit.bias"][0]
+            head = objectives.get("masked_text")
+            if self.masked is not None and head:
+                self.masked.take_over(head, self._answer_ids())
+
+    def _answer_ids(self) -> list[list[int]]:
+        """The tokens of each answer; none for an answer that the tokenizer does not know whole."""
+        tokenizer = texts.load_tokenizer(self.prepared.folder / "tokenizer" / "tokenizer.json")
+        unknown = self.prepared.summary["unk_id"]
+        encoded = [ids[1:-1] for ids in texts.encode_whole(tokenizer, self.answers)]  # between [CLS] and [SEP]
+        return [[] if unknown in ids else ids for ids in encoded]
+
+    def asked(self, examples: Examples) -> Questions:
+        """The questions of a split, read once.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if examples.split not in self._asked:
+            self._asked[examples.split] = questions(examples, self.answers)
+        return self._asked[examples.split]
+
+    def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
+        """``question``: some of each image's whose answer can be given; ``answer`` int64 [N], its number."""
+        asked = self.asked(examples)
+        ids: list[TokenIds] = []
+        owner, code = [], []
+        for place, row in enumerate(rows):
+            mine = examples.ids("questions", "ids", row)
+            codes = asked.code[asked.start[row] : asked.start[row + 1]]
+            known = np.flatnonzero(codes >= 0)
+            for chosen in known[draw(len(known), self.params.questions_per_image, rng)].tolist():
+                text = mine[chosen]
+                assert text is not None
+                ids.append(text)
+                owner.append(place)
+                code.append(int(codes[chosen]))
+        answer = torch.tensor(code, dtype=torch.int64)
+        batch = pad(ids, owner, self.prepared.pad_id)
+        return Batch(images=examples.images(rows), texts={"question": batch}, targets={"answer": answer})
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy over the answers."""
+        asked, answer = batch.texts["question"], batch.targets["answer"]
+        logits = self.logits(self.model.encode_image(batch.images).of(asked), asked.input_ids, asked.attention_mask)
+        return {
+            # A batch whose images have no question of a known answer has nothing to teach.
+            "vqa_loss": F.cross_entropy(logits, answer, reduction="sum") / max(len(answer), 1),
+            "accuracy": (logits.argmax(-1) == answer).float().sum() / max(len(answer), 1),
+        }
+
+    def logits(self, image: ImageFeatures, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """float32 [N, K]. ``image`` as of ``VLPModel.fuse``."""
+        last = attention_mask.sum(1, keepdim=True) - 1
+        if self.masked is not None:
+            input_ids = input_ids.scatter(1, last, self.prepared.mask_id)
+        text = self.model.encode_text(input_ids, attention_mask)
+        fused = self.model.fuse(text, attention_mask, image)
+        logits = self.pooled(fused.pooled).float()
+        if self.masked is None:
+            return logits
+        assert fused.tokens is not None
+        place = last[:, :, None].expand(-1, -1, fused.tokens.shape[2])
+        return logits + self.masked(fused.tokens.gather(1, place).squeeze(1)).float()
+
+    @torch.no_grad()
+    def score(self, examples: Examples, *, blank: bool = False, mute: bool = False) -> np.ndarray:
+        """Logits float32 [M, K] of every question of the split.
+
+        Args:
+            examples: the split.
+            blank: take every picture away (mid-grey): what the question alone gives.
+            mute: take every question away (no word): what the picture alone gives.
+        """
+        self.eval()
+        asked, ids = self.asked(examples), token_ids(examples)
+        if mute:
+            ids = [text[[0, -1]] for text in ids]  # [CLS] and [SEP]
+        found = np.empty((len(asked), len(self.answers)), np.float32)
+        for plan in in_order(len(examples), self.params.evaluation_batch_size):
+            first, last = asked.start[plan.rows[0]], asked.start[plan.rows[-1] + 1]
+            if first == last:
+                continue
+            images = examples.images(plan.rows)
+            features = self.model.encode_image(torch.full_like(images, 128) if blank else images)
+            some = pad(ids[first:last], (asked.row[first:last] - plan.rows[0]).tolist(), self.prepared.pad_id)
+            found[first:last] = self.logits(features.of(some), some.input_ids, some.attention_mask).numpy()
+        return found
+
+    def calibrate(self, validation: Examples, seed: int) -> None:
+        """Choose the temperature that makes probabilities mean what they say."""
+        logits, code = self.score(validation), self.asked(validation).code
+        known = code >= 0
+        self.decision = {
+            "answers": self.answers,
+            "temperature": round(choose_temperature(logits[known], code[known]), 4),
+        }
+
+    def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:
+        """Accuracy with slices and intervals, beside what question or picture alone would give."""
+        temperature = self.decision["temperature"]
+        return measure(
+            asked=self.asked(test),
+            train=self.asked(self.prepared.split("train")),
+            answers=self.answers,
+            probabilities=softmax(self.score(test) / temperature),
+            blank=self.score(test, blank=True).argmax(1),
+            mute=self.score(test, mute=True).argmax(1),
+            ids=test.strings("id"),
+            groups=test.strings("group"),
+            seed=seed,
+            resamples=resamples,
+        )
+
+    def export_parts(self) -> dict[str, ExportPart]:
+        """``image``: pixels to features; ``answer``: features of N images and N questions to N × K logits."""
+        self.eval()
+        size = self.prepared.image_size
+        images = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+        features = self.model.encode_image(images)
+        ids = torch.full((2, 8), self.prepared.mask_id, dtype=torch.int64)
+        text = {0: "texts", 1: "length"}
+        return {
+            "image": image_part(self.model, images),
+            "answer": ExportPart(
+                module=_Answer(self),
+                inputs={
+                    "image_tokens": features.tokens.detach(),
+                    "image_pooled": features.pooled.detach(),
+                    "input_ids": ids,
+                    "attention_mask": torch.ones_like(ids),
+                },
+                dynamic={
+                    "image_tokens": {0: "texts"},
+                    "image_pooled": {0: "texts"},
+                    "input_ids": text,
+                    "attention_mask": text,
+                },
+                outputs=("logits",),
+            ),
+        }
+
+
+class _Masked(nn.Module):
+    """What the masked-text head is, with answers for words: dense, GELU, norm, decoder."""
+
+    def __init__(self, width: int, answers: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+        self.decoder = nn.Linear(width, answers)
+
+    def take_over(self, head: dict[str, Tensor], answer_ids: list[list[int]]) -> None:
+        """Copy the head; an answer's row is the mean of its tokens', and as it was where it has none."""
+        own = {name: value for name, value in head.items() if not name.startswith("decoder.")}
+        self.load_state_dict(own, strict=False)
+        for number, ids in enumerate(answer_ids):
+            if ids:
+                self.decoder.weight[number] = head["decoder.weight"][ids].mean(0)
+                self.decoder.bias[number] = head["decoder.bias"][ids].mean()
+
+    def forward(self, state: Tensor) -> Tensor:
+        """[N, D] → [N, K]."""
+        return self.decoder(self.norm(F.gelu(self.dense(state))))
+
+
+class _Answer(nn.Module):
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, image_tokens: Tensor, image_pooled: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        image = ImageFeatures(tokens=image_tokens, pooled=image_pooled)
+        return self.task.logits(image, input_ids, attention_mask)

@@ -1,0 +1,59 @@
+"""Macro figures against scikit-learn, and at their edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from vlp.evaluation.classes import by_class, macro, one_hot
+from vlp.evaluation.intervals import Bootstrap
+
+
+def tables(rows: int = 60, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    targets = rng.random((rows, classes)) < 0.3
+    return targets, targets ^ (rng.random((rows, classes)) < 0.2)
+
+
+def test_the_figures_are_scikit_learns():
+    targets, called = tables()
+    found = macro(targets, called)
+    assert found["macro_precision"] == pytest.approx(metrics.precision_score(targets, called, average="macro"))
+    assert found["macro_recall"] == pytest.approx(metrics.recall_score(targets, called, average="macro"))
+    assert found["macro_f1"] == pytest.approx(metrics.f1_score(targets, called, average="macro"))
+
+
+def test_one_class_a_row_is_the_same_as_a_table_of_one_column_each():
+    rng = np.random.default_rng(2)
+    codes, said = rng.integers(0, 4, 80), rng.integers(0, 4, 80)
+    assert macro(one_hot(codes, 4), one_hot(said, 4))["macro_f1"] == pytest.approx(
+        metrics.f1_score(codes, said, average="macro")
+    )
+
+
+def test_each_figure_lies_in_its_interval_and_rows_of_a_group_stay_together():
+    targets, called = tables(200)
+    found = macro(targets, called, Bootstrap([str(row // 2) for row in range(200)], seed=0, resamples=300))
+    for name in ("macro_precision", "macro_recall", "macro_f1"):
+        low, high = found[f"{name}_ci95"]
+        assert low < found[name] < high
+
+
+def test_a_class_that_was_never_called_counts_as_nothing_and_one_that_is_nowhere_not_at_all():
+    targets = np.array([[1, 1, 0], [1, 0, 0]], bool)
+    called = np.array([[1, 0, 0], [1, 0, 0]], bool)
+    assert macro(targets, called) == {"macro_precision": 0.5, "macro_recall": 0.5, "macro_f1": 0.5}
+    assert by_class(targets, called, ["a", "b", "c"]) == {
+        "a": {"precision": 1.0, "recall": 1.0, "f1": 1.0, "size": 2},
+        "b": {"precision": 0.0, "recall": 0.0, "f1": 0.0, "size": 1},
+    }
+
+
+def test_a_number_outside_the_classes_is_a_row_without_one():
+    assert one_hot(np.array([1, -1]), 2).tolist() == [[False, True], [False, False]]
+
+
+def test_tables_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="two tables of rows and classes"):
+        macro(np.ones((2, 3), bool), np.ones((3, 2), bool))

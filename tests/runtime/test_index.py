@@ -1,0 +1,90 @@
+"""An index of a few vectors on the unit circle, searched, written and read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vlp.runtime.index import Index, Item, SearchError, direction
+
+DEGREES = {"east": 0, "north-east": 45, "north": 90, "west": 180}
+
+
+def at(degrees: float) -> np.ndarray:
+    return np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], np.float32)
+
+
+def compass() -> Index:
+    items = [Item(name, (f"to the {name}",)) for name in DEGREES]
+    return Index(items, np.stack([at(angle) for angle in DEGREES.values()]), "model")
+
+
+def names(index: Index, query: np.ndarray, k: int, **more: list[str]) -> list[str]:
+    return [hit.item.id for hit in index.search(query, k, **more)]
+
+
+def test_the_nearest_come_first() -> None:
+    index = compass()
+    assert names(index, at(10), 2) == ["east", "north-east"]
+    assert names(index, at(10), 9) == ["east", "north-east", "north", "west"]
+    assert index.search(at(45), 1)[0].score == pytest.approx(1.0)
+    assert names(index, at(10), 0) == []
+
+
+def test_of_equally_near_ones_the_earlier_comes_first() -> None:
+    index = Index([Item(name) for name in "dcba"], np.stack([at(30)] * 4), "model")
+    assert names(index, at(0), 4) == ["d", "c", "b", "a"]
+
+
+def test_what_is_excluded_is_no_answer() -> None:
+    assert names(compass(), at(0), 4, exclude=["east", "nowhere"]) == ["north-east", "north", "west"]
+
+
+def test_a_history_is_the_direction_of_its_mean() -> None:
+    index = compass()
+    query = direction(index.vectors_of(["east", "north"]))
+    np.testing.assert_allclose(query, at(45), atol=1e-6)
+    assert names(index, query, 1, exclude=["east", "north"]) == ["north-east"]
+
+
+def test_a_query_of_nothing_or_of_opposites_is_refused() -> None:
+    with pytest.raises(SearchError, match="nothing to search for"):
+        direction(np.empty((0, 2)))
+    with pytest.raises(SearchError, match="cancel out"):
+        direction(compass().vectors_of(["east", "west"]))
+
+
+def test_an_index_comes_back_as_it_was(tmp_path: Path) -> None:
+    made = compass()
+    made.save(tmp_path / "index")
+    again = Index.load(tmp_path / "index")
+    assert again.items == made.items and again.model == "model"
+    assert names(again, at(80), 4) == names(made, at(80), 4)
+    assert sorted(path.name for path in (tmp_path / "index").iterdir()) == ["index.json", "vectors.npy"]
+
+
+def test_an_empty_index_has_no_answers(tmp_path: Path) -> None:
+    Index([], np.empty((0, 2), np.float32), "model").save(tmp_path / "index")
+    assert Index.load(tmp_path / "index").search(at(0), 3) == []
+
+
+def test_what_is_wrong_is_named(tmp_path: Path) -> None:
+    index = compass()
+    with pytest.raises(SearchError, match="no item 'south'"):
+        index.vectors_of(["south"])
+    with pytest.raises(SearchError, match="query of shape"):
+        index.search(np.zeros(3), 1)
+    with pytest.raises(SearchError, match="only 1 different ids"):
+        Index([Item("a"), Item("a")], np.zeros((2, 2)), "model")
+    with pytest.raises(SearchError, match=r"index\.json: cannot be read"):
+        Index.load(tmp_path)
+    index.save(tmp_path / "index")
+    (tmp_path / "index" / "vectors.npy").write_bytes(b"not an array")
+    with pytest.raises(SearchError, match=r"vectors\.npy: cannot be read"):
+        Index.load(tmp_path / "index")
+    (tmp_path / "index" / "index.json").write_text(json.dumps({"format": 9}))
+    with pytest.raises(SearchError, match="not an index of format 1"):
+        Index.load(tmp_path / "index")

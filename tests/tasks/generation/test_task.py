@@ -1,0 +1,131 @@
+"""Generation on a few real scenes: it learns, it reads, and a seed is a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from support import models, scenes
+from vlp.data.loading import Plans, Prepared, loader
+from vlp.params import parse
+from vlp.tasks.generation import Params, Task
+from vlp.tasks.generation.report import prompts
+from vlp.training.determinism import seed_everything
+from vlp.training.loop import fit
+
+SECTION = {
+    "patch": 8,
+    "width": 16,
+    "layers": 1,
+    "heads": 2,
+    "captions_per_image": 1,
+    "wordless": 0.2,
+    "time_mean": 0.0,
+    "steps": 3,
+    "guidance": [1.0, 3.0],
+    "candidates": 2,
+    "prompts": 5,
+    "calibration_prompts": 2,
+    "evaluation_batch_size": 4,
+}
+HEAD = {"matching": {"logit.weight": torch.linspace(-1, 1, 32)[None], "logit.bias": torch.zeros(1)}}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(scenes.prepare(tmp_path_factory.mktemp("prepared"), 40))
+
+
+def task(prepared: Prepared, steps: int = 1, **changes: object) -> Task:
+    seed_everything(0)
+    section = {"training": models.recipe(steps).model_dump(mode="json"), **SECTION, **changes}
+    return Task(parse(Params, section, "tasks.generation"), models.model(prepared), prepared)
+
+
+@pytest.fixture(scope="module")
+def trained(prepared: Prepared) -> Task:
+    made = task(prepared, 60)
+    made.warm_start(HEAD)
+    backbone = {name: value.clone() for name, value in made.model.state_dict().items()}
+    train = prepared.split("train")
+    history = fit(made, loader(train, made.collate, Plans(len(train), 8, 60, 0), seed=0), made.params.training)
+    assert history.rows[-1]["flow_loss"] < 0.9 * history.rows[0]["flow_loss"]
+    assert all(torch.equal(value, backbone[name]) for name, value in made.model.state_dict().items()), "it is frozen"
+    made.calibrate(prepared.split("validation"), seed=0)
+    return made
+
+
+def end(task: Task, prepared: Prepared, numbers: list[int], seeds: list[int], guidance: float = 2.0) -> np.ndarray:
+    """Where the flow ends for some test prompts."""
+    asked = prompts(prepared.split("test"), 6)
+    return task.eval().flow([asked[n].ids for n in numbers], seeds, candidates=1, guidance=guidance, steps=3)
+
+
+def test_its_metrics_have_the_names_of_the_contract(trained: Task, prepared: Prepared) -> None:
+    found = trained.evaluate(prepared.split("test"), seed=0, resamples=100)
+    metrics = found.metrics
+    assert {"faithful_share", "matching_score", "images", "parser_accuracy"} <= set(metrics)
+    for name in ("faithful_share", "matching_score"):
+        low, high = metrics[f"{name}_ci95"]
+        assert low <= metrics[name] <= high
+    assert metrics["images"] == 5 == len(found.predictions)
+    assert metrics["true_picture_faithful_share"] >= 0.8, "the parser sees what a caption says of its own picture"
+    assert sum(row["faithful"] for row in found.predictions) == pytest.approx(5 * metrics["faithful_share"])
+    assert metrics["matching_score"] >= metrics["first_candidate_matching_score"]
+    assert metrics["guidance"] in (1.0, 3.0)
+    assert found.pictures["samples"].dtype == np.uint8
+
+
+def test_data_that_is_no_scenes_has_no_faithful_share(tmp_path: Path) -> None:
+    plain = Prepared(scenes.prepare(tmp_path, 20, annotated=False))
+    made = task(plain)
+    made.decision = {"guidance": 1.0, "steps": 2, "candidates": 1}
+    found = made.evaluate(plain.split("test"), seed=0, resamples=100)
+    assert "faithful_share" not in found.metrics and "matching_score" in found.metrics
+
+
+def test_the_candidate_that_the_matching_head_prefers_is_kept(trained: Task, prepared: Prepared) -> None:
+    asked = prompts(prepared.split("test"), 3)
+    drawn = trained.draw([p.ids for p in asked], [0, 1, 2], candidates=3, guidance=1.0, steps=2)
+    assert drawn.pictures.shape == (3, 3, 64, 64, 3) and drawn.logits.shape == (3, 3)
+    for number, chosen in enumerate(drawn.logits.argmax(1)):
+        assert np.array_equal(drawn.kept[number], drawn.pictures[number, chosen])
+
+
+def test_a_seed_is_a_picture_and_a_text_another(trained: Task, prepared: Prepared) -> None:
+    first = end(trained, prepared, [0], [7])
+    assert np.array_equal(first, end(trained, prepared, [0], [7]))
+    assert np.abs(first - end(trained, prepared, [0], [8])).max() > 0.1
+    assert np.abs(first - end(trained, prepared, [3], [7])).max() > 1e-4
+
+
+def test_batch_size_and_padding_do_not_change_a_picture(trained: Task, prepared: Prepared) -> None:
+    together = end(trained, prepared, [0, 1, 2], [5, 6, 7])
+    for number in range(3):
+        np.testing.assert_allclose(end(trained, prepared, [number], [5 + number])[0], together[number], atol=1e-4)
+
+
+def test_without_guidance_towards_the_text_the_text_is_not_read(trained: Task, prepared: Prepared) -> None:
+    one, two = (end(trained, prepared, [number], [7], guidance=0.0) for number in (0, 3))
+    np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_what_is_saved_comes_back_and_draws_the_same(trained: Task, prepared: Prepared, tmp_path: Path) -> None:
+    trained.save(tmp_path)
+    again = Task.load(tmp_path, prepared)
+    assert again.decision == trained.decision
+    np.testing.assert_allclose(end(trained, prepared, [1], [3]), end(again, prepared, [1], [3]), atol=1e-4)
+
+
+def test_candidates_need_a_head_to_choose_with(prepared: Prepared) -> None:
+    with pytest.raises(ValueError, match=r"tasks\.generation\.candidates: pre-training had no `matching`"):
+        task(prepared).warm_start({})
+    task(prepared, candidates=1).warm_start({})
+
+
+def test_a_picture_that_patches_do_not_divide_is_refused(prepared: Prepared) -> None:
+    with pytest.raises(ValueError, match=r"tasks\.generation\.patch: image\.size 64 is no multiple"):
+        task(prepared, patch=5)

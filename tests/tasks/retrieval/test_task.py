@@ -1,0 +1,170 @@
+"""Retrieval on a few real scenes: it learns, it looks at both sides, and neither batch nor padding changes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from support import models, scenes
+from vlp.data.loading import Plans, Prepared, loader
+from vlp.params import parse
+from vlp.tasks.retrieval import Params, Task
+from vlp.tasks.retrieval.candidates import gather
+from vlp.training.determinism import seed_everything
+from vlp.training.loop import fit
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(scenes.prepare(tmp_path_factory.mktemp("prepared"), 60))
+
+
+def task(prepared: Prepared, steps: int = 1, **more: object) -> Task:
+    seed_everything(0)
+    section = {
+        "training": models.recipe(steps).model_dump(mode="json"),
+        "captions_per_query": 4,
+        "width": 16,
+        "temperature": 0.07,
+        "matching_weight": 1.0,
+        "rerank": 5,
+        "candidates": 30,
+        "evaluation_batch_size": 4,
+        **more,
+    }
+    return Task(parse(Params, section, "tasks.retrieval"), models.model(prepared), prepared)
+
+
+@pytest.fixture(scope="module")
+def trained(prepared: Prepared) -> Task:
+    made = task(prepared, 40)
+    train = prepared.split("train")
+    history = fit(made, loader(train, made.collate, Plans(len(train), 8, 40, 0), seed=0), made.params.training)
+    assert history.rows[-1]["contrastive_loss"] < history.rows[0]["contrastive_loss"] - 0.3
+    assert history.rows[-1]["matching_loss"] < history.rows[0]["matching_loss"]
+    made.calibrate(prepared.split("validation"), seed=0)
+    return made.eval()
+
+
+def test_it_finds_what_it_was_trained_on(trained: Task, prepared: Prepared) -> None:
+    found = trained.evaluate(prepared.split("train"), seed=0, resamples=100)
+    assert found.metrics["candidates"] == 30
+    for direction in ("image_to_text", "text_to_image"):
+        assert found.metrics[f"{direction}_r5"] > 0.5 > 5 * found.metrics[f"random_{direction}_r1"]
+
+
+def test_its_metrics_have_the_names_of_the_contract(trained: Task, prepared: Prepared) -> None:
+    found = trained.evaluate(prepared.split("test"), seed=0, resamples=100)
+    for direction in ("image_to_text", "text_to_image"):
+        for cut in (1, 5, 10):
+            low, high = found.metrics[f"{direction}_r{cut}_ci95"]
+            assert low <= found.metrics[f"{direction}_r{cut}"] <= high
+        # The candidate's own description is true, so more first answers are judged right than are the record's own.
+        assert found.metrics[f"judged_{direction}_r1"] >= found.metrics[f"{direction}_r1"]
+    assert found.metrics["candidates"] == found.metrics["texts"] == 9
+    assert found.metrics["single_caption_texts"] == 36
+    ranks = [row["rank"] for row in found.predictions]
+    assert len(ranks) == 18 and found.metrics["median_rank"] == np.median(ranks)
+    assert [row["k"] for row in found.plots["image_to_text_recall"]] == list(range(1, 10))
+
+
+def test_a_blanked_image_changes_both_stages(trained: Task, prepared: Prepared) -> None:
+    test = prepared.split("test")
+    batch = trained.collate(test, range(4), np.random.default_rng(0))
+    texts = batch.texts["caption"]
+    with torch.no_grad():
+        text = trained.model.encode_text(texts.input_ids, texts.attention_mask)
+        seen, blank = (trained.model.encode_image(each) for each in (batch.images, torch.full_like(batch.images, 128)))
+        places = torch.arange(len(texts.input_ids))
+        assert (trained.similarity(seen, text) - trained.similarity(blank, text)).abs().max() > 0.1
+        own, none = (trained.logits(each, text, texts.attention_mask, places) for each in (seen, blank))
+    assert (own - none).abs().max() > 0.1
+
+
+def test_batch_size_and_padding_do_not_change_a_score(trained: Task, prepared: Prepared) -> None:
+    test = prepared.split("test")
+    found = gather(test, 9, 4)
+    together = trained.score(test, found)
+    one = task(prepared, evaluation_batch_size=1)
+    one.load_state_dict(trained.state_dict())
+    alone = one.score(test, found)
+    np.testing.assert_allclose(alone.similarity, together.similarity, atol=1e-3)
+    np.testing.assert_allclose(alone.matching, together.matching, atol=1e-3)
+    longest = max(len(ids) for text in found.texts for ids in text)
+    short = min(range(9), key=lambda text: max(len(ids) for ids in found.texts[text]))
+    assert max(len(ids) for ids in found.texts[short]) < longest
+    with torch.no_grad():
+        ids = found.texts[short][0].astype(np.int64)
+        image = trained.model.encode_image(test.images([int(found.rows[short])]))
+        plain = trained.model.encode_text(torch.tensor(ids[None]), torch.ones(1, len(ids), dtype=torch.int64))
+        padded_ids = torch.tensor([[*ids.tolist(), *[prepared.pad_id] * 4]])
+        mask = torch.tensor([[1] * len(ids) + [0] * 4])
+        padded = trained.model.encode_text(padded_ids, mask)
+        place = torch.tensor([0])
+        torch.testing.assert_close(
+            trained.logits(image, plain, mask[:, : len(ids)], place), trained.logits(image, padded, mask, place)
+        )
+        torch.testing.assert_close(trained.embed_text(plain), trained.embed_text(padded))
+
+
+def test_only_the_shortlist_is_looked_at_again(trained: Task, prepared: Prepared) -> None:
+    test = prepared.split("test")
+    found = gather(test, 9, 4)
+    looked = ~np.isnan(trained.score(test, found).matching)
+    assert (looked.sum(1) >= 5).all() and (looked.sum(0) >= 5).all() and not looked.all()
+    assert np.isnan(trained.score(test, found, first_stage_only=True).matching).all()
+
+
+def test_what_is_saved_comes_back_and_scores_the_same(trained: Task, prepared: Prepared, tmp_path: Path) -> None:
+    trained.save(tmp_path)
+    again = Task.load(tmp_path, prepared)
+    test = prepared.split("test")
+    found = gather(test, 9, 4)
+    assert np.array_equal(trained.score(test, found).similarity, again.score(test, found).similarity)
+    assert again.decision == trained.decision
+    assert set(again.decision) == {"image_to_text", "text_to_image", "rerank", "scale"}
+
+
+def test_it_starts_from_the_pre_trained_heads(prepared: Prepared) -> None:
+    made = task(prepared)
+    contrastive = {
+        "image.weight": torch.full(made.image.weight.shape, 0.5),
+        "text.weight": torch.full(made.text.weight.shape, 0.25),
+        "logit_scale": torch.tensor(2.0),
+    }
+    made.warm_start(
+        {"contrastive": contrastive, "matching": {"logit.weight": torch.ones(1, 32), "logit.bias": torch.ones(1)}}
+    )
+    assert torch.equal(made.image.weight, contrastive["image.weight"])
+    assert torch.equal(made.text.weight, contrastive["text.weight"])
+    assert float(made.scale.detach()) == pytest.approx(np.exp(2.0))
+    assert torch.equal(made.logit.weight, torch.ones(1, 32))
+    made = task(prepared, width=8)
+    before = made.image.weight.clone()
+    made.warm_start({"contrastive": contrastive})
+    assert torch.equal(made.image.weight, before)
+
+
+def test_a_caption_that_two_images_of_a_batch_share_is_no_negative(prepared: Prepared) -> None:
+    made = task(prepared, captions_per_query=1)
+    train = prepared.split("train")
+    batch = made.collate(train, [0, 1, 0], np.random.default_rng(0))
+    right = batch.targets["right"]
+    assert right[0, 2] and right[2, 0] and right.diagonal().all() and not right[0, 1]
+    losses = made(batch)
+    assert all(torch.isfinite(value) for value in losses.values())
+
+
+def test_a_batch_in_which_all_is_right_for_all_is_refused(prepared: Prepared) -> None:
+    made = task(prepared)
+    with pytest.raises(ValueError, match="raise batch_size"):
+        made(made.collate(prepared.split("train"), [0, 0], np.random.default_rng(0)))
+
+
+def test_an_image_without_a_caption_is_refused_by_name(tmp_path: Path) -> None:
+    bare = Prepared(scenes.prepare(tmp_path, 10, captions=0))
+    with pytest.raises(ValueError, match=r"record 'scenes-000000' has no caption"):
+        task(bare).collate(bare.split("train"), [0], np.random.default_rng(0))

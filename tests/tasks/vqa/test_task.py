@@ -1,0 +1,147 @@
+"""Answering on a few real scenes: it learns, it looks and reads, and neither batch nor padding changes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from support import models, scenes
+from vlp.data.loading import Plans, Prepared, loader
+from vlp.params import parse
+from vlp.tasks.vqa import Params, Task
+from vlp.training.determinism import seed_everything
+from vlp.training.loop import fit
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(scenes.prepare(tmp_path_factory.mktemp("prepared"), 60))
+
+
+def task(prepared: Prepared, steps: int = 1, **more: object) -> Task:
+    seed_everything(0)
+    section = {
+        "training": models.recipe(steps).model_dump(mode="json"),
+        "questions_per_image": 4,
+        "answers": 30,
+        **more,
+    }
+    return Task(parse(Params, section, "tasks.vqa"), models.model(prepared), prepared)
+
+
+@pytest.fixture(scope="module")
+def trained(prepared: Prepared) -> Task:
+    made = task(prepared, 80)
+    train = prepared.split("train")
+    history = fit(made, loader(train, made.collate, Plans(len(train), 8, 80, 0), seed=0), made.params.training)
+    assert history.rows[-1]["vqa_loss"] < history.rows[0]["vqa_loss"] - 0.5
+    made.calibrate(prepared.split("validation"), seed=0)
+    return made
+
+
+def test_it_remembers_what_it_was_trained_on(trained: Task, prepared: Prepared) -> None:
+    train = prepared.split("train")
+    assert (trained.score(train).argmax(1) == trained.asked(train).code).mean() > 0.5
+
+
+def test_its_metrics_have_the_names_of_the_contract_and_an_interval_each(trained: Task, prepared: Prepared) -> None:
+    found = trained.evaluate(prepared.split("test"), seed=0, resamples=200)
+    names = ("accuracy", "question_only_accuracy", "macro_f1", "majority_accuracy", "image_only_accuracy", "ece")
+    for name in names:
+        low, high = found.metrics[f"{name}_ci95"]
+        assert low <= found.metrics[name] <= high or name == "ece"
+    assert found.metrics["question_only_accuracy"] == max(
+        found.metrics["blank_image_accuracy"], found.metrics["question_prior_accuracy"]
+    )
+    assert found.metrics["images"] == 9 and found.metrics["questions"] == 36 == len(found.predictions)
+    for slices in ("accuracy_by_type", "accuracy_by_answer", "accuracy_by_words"):
+        parts = found.metrics[slices].values()
+        assert sum(part["size"] for part in parts) == 36
+        assert sum(part["size"] * part["value"] for part in parts) / 36 == pytest.approx(found.metrics["accuracy"])
+    assert set(found.plots) == {"calibration", "confusion", "types"}
+
+
+def test_picture_and_question_both_change_the_answer(trained: Task, prepared: Prepared) -> None:
+    train = prepared.split("train")
+    seen, code = trained.score(train), trained.asked(train).code
+    right = (seen.argmax(1) == code).mean()
+    for taken in ("blank", "mute"):
+        without = trained.score(train, **{taken: True})
+        assert np.abs(without - seen).max() > 0.5
+        assert (without.argmax(1) == code).mean() < right
+
+
+def test_without_the_picture_equal_questions_have_equal_answers(trained: Task, prepared: Prepared) -> None:
+    train = prepared.split("train")
+    blank: dict[str, np.ndarray] = {}
+    for text, logits in zip(trained.asked(train).text, trained.score(train, blank=True), strict=True):
+        np.testing.assert_allclose(blank.setdefault(text, logits), logits, atol=1e-4)
+
+
+def test_batch_size_and_padding_do_not_change_a_score(trained: Task, prepared: Prepared) -> None:
+    test = prepared.split("test")
+    together = trained.score(test)
+    alone = Task(trained.params.model_copy(update={"evaluation_batch_size": 1}), trained.model, prepared)
+    alone.load_state_dict(trained.state_dict())
+    np.testing.assert_allclose(alone.score(test), together, atol=1e-4)
+
+
+def test_what_is_saved_comes_back_and_answers_the_same(trained: Task, prepared: Prepared, tmp_path: Path) -> None:
+    trained.save(tmp_path)
+    again = Task.load(tmp_path, prepared)
+    test = prepared.split("test")
+    assert np.array_equal(trained.score(test), again.score(test))
+    assert again.decision == trained.decision
+    assert trained.decision["answers"] == trained.answers and trained.decision["temperature"] > 0
+
+
+def test_yes_and_no_start_from_the_matching_head_and_words_from_the_masked_text_head(prepared: Prepared) -> None:
+    made = task(prepared)
+    width, size = 32, prepared.vocabulary_size
+    matching = {"logit.weight": torch.full((1, width), 0.5), "logit.bias": torch.tensor([2.0])}
+    masked = {
+        "dense.weight": torch.eye(width),
+        "dense.bias": torch.zeros(width),
+        "norm.weight": torch.ones(width),
+        "norm.bias": torch.zeros(width),
+        "decoder.weight": torch.arange(size).float()[:, None].expand(size, width),
+        "decoder.bias": torch.arange(size).float(),
+    }
+    before = made.masked.decoder.weight.clone()
+    made.warm_start({"matching": matching, "masked_text": masked})
+    yes, no, red = (made.answers.index(answer) for answer in ("yes", "no", "red"))
+    assert torch.equal(made.pooled.weight[yes], -made.pooled.weight[no])
+    assert made.pooled.weight[yes, 0] == 0.25 and made.pooled.bias[yes] == 1.0
+    number = made._answer_ids()[red]
+    assert torch.equal(made.masked.decoder.weight[red], torch.full((width,), float(np.mean(number))))
+    unknown = [place for place, ids in enumerate(made._answer_ids()) if not ids]
+    assert torch.equal(made.masked.decoder.weight[unknown], before[unknown])
+
+
+def test_a_fusion_without_fused_tokens_reads_the_pooled_state_alone(prepared: Prepared) -> None:
+    section = {"training": models.recipe(1).model_dump(mode="json"), "questions_per_image": 2, "answers": 30}
+    made = Task(parse(Params, section, "t"), models.model(prepared, models.CONCAT_MLP), prepared)
+    made.warm_start({})
+    batch = made.collate(prepared.split("train"), range(4), np.random.default_rng(0))
+    assert made.masked is None and torch.isfinite(made(batch)["vqa_loss"])
+
+
+def test_questions_of_answers_outside_the_vocabulary_are_never_drawn_and_always_wrong(prepared: Prepared) -> None:
+    made = task(prepared, answers=2)
+    train = prepared.split("train")
+    batch = made.collate(train, range(len(train)), np.random.default_rng(0))
+    assert set(batch.targets["answer"].tolist()) == {0, 1}
+    assert len(batch.targets["answer"]) == len(batch.texts["question"].input_ids)
+    made.calibrate(prepared.split("validation"), seed=0)
+    found = made.evaluate(prepared.split("test"), seed=0, resamples=100)
+    unknown = found.metrics["unknown_answers"]
+    assert unknown > 0 and found.metrics["accuracy"] <= 1 - unknown / found.metrics["questions"]
+
+
+def test_data_without_questions_is_refused_by_name(tmp_path: Path) -> None:
+    plain = Prepared(scenes.prepare(tmp_path, 20, questions=False))
+    with pytest.raises(ValueError, match=r"0 answers .* give the source questions"):
+        task(plain)
