@@ -2,7 +2,12 @@
 # PYTHON chooses the interpreter (3.11–3.13):            make test PYTHON=python3.12
 # PRESET and ROOT run the stages on another data set:    make repro PRESET=noto-emoji ROOT=/path/to/noto-emoji
 
+# BUNDLE, HOST and PORT say what is served and where:    make serve PORT=8080
+
 PYTHON ?= python3
+BUNDLE ?= models/bundle
+HOST ?= 127.0.0.1
+PORT ?= 3000
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -90,6 +95,15 @@ test: $(INSTALLED) ## Run the whole test suite, offline
 test-unit: $(INSTALLED) ## Run the fast tests only
 	@pytest -q -n 2 -m 'not slow and not gpu'
 
+.PHONY: serve
+serve: $(INSTALLED) ## Serve the exported bundle, with a page to try it on: http://127.0.0.1:3000
+	@python -m service --bundle '$(BUNDLE)' --host '$(HOST)' --port '$(PORT)'
+
+.PHONY: bento
+bento: $(INSTALLED) ## Build a bento of the service and models/bundle; then: bentoml containerize vlp:latest
+	@python -m service --check --bundle models/bundle
+	bentoml build .
+
 .PHONY: check
 check: $(INSTALLED) ## Check format, lint, types, import direction and the house tests
 	ruff format --check .
@@ -113,6 +127,8 @@ lock: $(INSTALLED) ## Compile pyproject.toml into requirements.lock (UPGRADE=1 t
 	$(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
 	    --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade) \
 	    --output-file requirements.lock pyproject.toml
+	$(UV) pip compile --quiet --universal --python-version 3.11 --extra serve --constraint requirements.lock \
+	    --no-emit-index-url --no-header --no-annotate --output-file service/requirements.txt pyproject.toml
 
 .PHONY: clean
 clean: ## Remove .venv and what tools cache; data, models, metrics and DVC's cache stay

@@ -61,3 +61,10 @@ def test_serving_loads_only_what_serving_installs():
     extras = {"torch", "transformers", "pandas", "pyarrow", "ruamel", "great_expectations", "sklearn", "tqdm", "jinja2"}
     assert not extras & {name.split(">")[0] for name in declared["dependencies"]}
     assert not loaded(modules("runtime", "preprocessing", "records")) & extras
+
+
+def test_the_service_loads_no_training_library_and_its_command_no_engine() -> None:
+    assert not {"torch", "transformers", "pandas", "pyarrow", "dvc", "prefect"} & loaded(
+        ["service.app", "service.model"]
+    )
+    assert not {"numpy", "onnxruntime", "openvino", "PIL", "tokenizers"} & loaded(["service.app", "service.__main__"])

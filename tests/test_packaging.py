@@ -67,7 +67,7 @@ NOT_IMPORTED = {
 }
 
 
-CODE = (PROJECT / "src" / "vlp", PROJECT / "flows")
+CODE = (PROJECT / "src" / "vlp", PROJECT / "flows", PROJECT / "service")
 
 
 @cache
@@ -79,7 +79,7 @@ def imported() -> dict[str, set[str]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-            for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"vlp", "flows"}:
+            for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"vlp", "flows", "service"}:
                 owners = {canonicalize_name(one) for one in distributions.get(top, [top])}
                 for owner in owners & DECLARED or owners:  # `ruamel` is shared by several
                     found.setdefault(owner, set()).add(path.relative_to(PROJECT).as_posix())

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -58,7 +59,7 @@ class BundledTask:
     parts: dict[str, Part]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bundle:
     """A bundle that has been read; ``graph`` and ``tokenizer`` bytes are read when they are wanted."""
 
@@ -66,6 +67,11 @@ class Bundle:
     tasks: dict[str, BundledTask]
     files: dict[str, dict[str, Any]]
     params: dict[str, Any]
+
+    @cached_property
+    def name(self) -> str:
+        """Names the bundle by its content: the first 12 digits of the SHA-256 of its table of contents."""
+        return sha256(self.folder / MANIFEST)[:12]
 
     def path(self, file: str) -> Path:
         """The path of a file of the table."""

@@ -45,6 +45,12 @@ class Inputs:
         self.text_params = _section(bundle, "text", texts_.TextParams)
         self._pad = texts_.special_ids(self.tokenizer)["pad"]
 
+    def limit_images(self, *, max_bytes: int, max_pixels: int) -> None:
+        """As of ``Predictor.limit_images``."""
+        now = self.image_params
+        tighter = {"max_bytes": min(max_bytes, now.max_bytes), "max_pixels": min(max_pixels, now.max_pixels)}
+        self.image_params = now.model_copy(update=tighter)
+
     def pixels(self, image: bytes) -> np.ndarray:
         """An image file's bytes → uint8 [S, S, 3].
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlp.records import Answer
+from vlp.runtime.explain import Explanation, occlusion
 from vlp.runtime.inputs import repeated, sigmoid
 from vlp.runtime.tasks import base
 
@@ -39,6 +40,28 @@ class Answers(base.Answering):
         ]
         threshold = self.decision["threshold"]
         return [_true_or_false(score, threshold) for score in sigmoid(np.concatenate(logits)).tolist()]
+
+    def explain(self, image: bytes, text: str) -> Explanation:
+        """As of ``Predictor.explain``."""
+        (clean,) = self.inputs.cleaned([text])
+        return self.explain_prepared(self.inputs.pixels(image), clean)
+
+    def explain_prepared(self, pixels: np.ndarray, text: str) -> Explanation:
+        """``explain`` from where preprocessing ends.
+
+        Args:
+            pixels: uint8 [S, S, 3].
+            text: cleaned.
+        """
+        tokens = self.inputs.tokens([text])
+
+        def logits(images: np.ndarray) -> np.ndarray:
+            said = {name: np.repeat(array, len(images), axis=0) for name, array in tokens.items()}
+            return self.graphs["score"]({**self.graphs["image"]({"images": images}), **said})["logit"]
+
+        whole, heat = occlusion(pixels, logits)
+        score = float(sigmoid(np.asarray(whole)))
+        return Explanation(answer=_true_or_false(score, self.decision["threshold"]), heat=heat)
 
 
 def _true_or_false(score: float, threshold: float) -> Answer:

@@ -1,0 +1,1 @@
+"""Both sides of each claim, run in turn; see docs/results.md."""

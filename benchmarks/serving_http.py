@@ -1,0 +1,155 @@
+"""Requests per second through HTTP: this service and the one a user would write, closed loops in turn; then overload.
+
+    python benchmarks/serving_http.py [--rounds 5] [--seconds 12] [--overload 300]
+
+Both serve the reference model at full size (``benchmarks/reference.py``), to 16 clients that each send the next
+request when the last is answered. Then this service alone gets four times what it can answer, at even intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from benchmarks import harness, reference
+
+CLIENTS, TIMES = 16, 4
+SETTINGS = {"VLP_RUNTIME": "auto", "VLP_TOLERANCE": "0.02"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=12, help="of a round and side")
+    parser.add_argument("--overload", type=float, default=300, help="seconds of overload")
+    parser.add_argument("--work", type=Path, help="where the reference bundle is kept between runs")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        harness.write("serving_http", measure(arguments.work or Path(folder), arguments))
+
+
+def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    bundle = reference.write(folder)
+    bento = [sys.executable, "-m", "bentoml", "serve", "benchmarks.plain_service:Plain", "--host", "127.0.0.1"]
+    ours_command = [sys.executable, "-m", "service", "--bundle", str(bundle)]
+    samples: dict[str, list[list[float]]] = {"ours": [], "plain": []}
+    with (
+        harness.served(bento, VLP_REFERENCE=str(folder)) as (plain, _),
+        harness.served(ours_command, **SETTINGS) as (ours, pid),
+    ):
+        for _ in range(arguments.rounds):
+            for name, url, texts in (
+                ("ours", ours, {"texts": reference.TEXT}),
+                ("plain", plain, {"texts": f'["{reference.TEXT}"]'}),
+            ):
+                samples[name].append(asyncio.run(closed_loop(url, texts, arguments.seconds)))
+        overload = asyncio.run(overloaded(ours, pid, len(samples["ours"][-1]) / arguments.seconds, arguments.overload))
+    rate = {name: [len(times) / arguments.seconds for times in rounds] for name, rounds in samples.items()}
+    tail = {name: [1000 * harness.percentile(times, 0.99) for times in rounds] for name, rounds in samples.items()}
+    return {
+        "rounds": arguments.rounds,
+        "requests_per_second": {name: [round(value, 2) for value in values] for name, values in rate.items()},
+        "p99_ms": round(float(np.median(tail["ours"])), 1),
+        "plain_p99_ms": round(float(np.median(tail["plain"])), 1),
+        "ratios": {
+            "rps_vs_plain_service": harness.ratio(rate["ours"], rate["plain"]),
+            "p99_vs_plain_service": harness.ratio(tail["plain"], tail["ours"]),
+        },
+        "overload": overload,
+        "samples": {
+            name: [[round(1000 * value, 1) for value in times] for times in rounds] for name, rounds in samples.items()
+        },
+    }
+
+
+def picture() -> bytes:
+    """A JPEG of the size of a small photograph."""
+    out = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC).save(out, "JPEG", quality=85)
+    return out.getvalue()
+
+
+async def closed_loop(url: str, texts: dict[str, str], seconds: float) -> list[float]:
+    """Seconds of each request of ``CLIENTS`` clients in ``seconds``.
+
+    Raises:
+        RuntimeError: a request is not answered with 200.
+    """
+    times: list[float] = []
+    image, end = picture(), time.perf_counter() + seconds
+
+    async def client() -> None:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+            while time.perf_counter() < end:
+                begun = time.perf_counter()
+                answer = await http.post("/match", files={"image": ("picture.jpg", image, "image/jpeg")}, data=texts)
+                if answer.status_code != 200:
+                    raise RuntimeError(f"{url}: {answer.status_code}: {answer.text[:200]}")
+                times.append(time.perf_counter() - begun)
+
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    return times
+
+
+async def overloaded(url: str, pid: int, capacity: float, seconds: float) -> dict[str, Any]:
+    """What comes of ``TIMES`` the capacity: statuses, memory, and how soon a single request is quick again."""
+    image, statuses, refusals = picture(), Counter[str](), list[float]()
+    fields = {"texts": reference.TEXT}
+    async with httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=None)) as http:
+
+        async def one() -> float:
+            begun = time.perf_counter()
+            try:
+                answer = await http.post("/match", files={"image": ("p.jpg", image, "image/jpeg")}, data=fields)
+                statuses[str(answer.status_code)] += 1
+            except httpx.TransportError as error:
+                statuses[type(error).__name__] += 1
+                return time.perf_counter() - begun
+            if answer.status_code in (429, 503):
+                refusals.append(time.perf_counter() - begun)
+            return time.perf_counter() - begun
+
+        usual = float(np.median([await one() for _ in range(9)]))
+        statuses.clear()
+        before, begun, sent = harness.memory_mb(pid), time.perf_counter(), list[asyncio.Task[float]]()
+        while (now := time.perf_counter() - begun) < seconds:
+            sent += [asyncio.create_task(one()) for _ in range(int(now * TIMES * capacity) - len(sent))]
+            await asyncio.sleep(0.005)
+        ended = time.perf_counter()
+        waiting = asyncio.gather(*sent)
+        await asyncio.sleep(0)
+        recovered = 0.0
+        while await one() > 2 * usual and recovered < 60:
+            recovered = time.perf_counter() - ended
+        await waiting
+        after = harness.memory_mb(pid)
+    return {
+        "seconds": seconds,
+        "capacity_rps": round(capacity, 1),
+        "offered_rps": round(TIMES * capacity, 1),
+        "sent": len(sent),
+        "statuses": dict(statuses),
+        "refused_within_ms_p99": round(1000 * harness.percentile(refusals, 0.99), 1) if refusals else None,
+        "usual_ms": round(1000 * usual, 1),
+        "recovered_s": round(recovered, 2),
+        "memory_mb_before": round(before, 1),
+        "memory_mb_after": round(after, 1),
+    }
+
+
+if __name__ == "__main__":
+    main()
