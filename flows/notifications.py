@@ -45,7 +45,7 @@ def _block(name: str) -> Any:
     return Block.load(name)
 
 
-def on_failure(_: object, flow_run: FlowRun, state: State[Any]) -> None:
+def on_failure(flow: object, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - called by these names
     """Prefect's hook for a flow that failed or crashed."""
     root = Path(str(flow_run.parameters.get("project", "."))).resolve()
     tell(settings.load(root).notifications, "failed", f"{flow_run.name} {state.name}", state.message or "")

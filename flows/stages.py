@@ -24,7 +24,7 @@ from flows.commands import CommandError
 from flows.settings import Settings
 from flows.worktree import environment
 
-RUNNER: TaskRunner[PrefectFuture[Any]] = ThreadPoolTaskRunner(max_workers=4)
+RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=4)
 """Of the flows that run stages: so many at once, where the graph allows."""
 
 
@@ -80,7 +80,7 @@ def run(folder: Path, settings: Settings, targets: tuple[str, ...] = ()) -> dict
 
 
 def _submit(work: Task[[str, Path], Any], stage: str, folder: Path, needs: list[PrefectFuture[Any]]) -> Any:
-    named = work.with_options(name=stage, task_run_name=stage)
+    named: Any = work.with_options(name=stage, task_run_name=stage)
     return named.submit(stage, folder, wait_for=needs)
 
 

@@ -22,7 +22,7 @@ from flows.registry import Registry
 from flows.stages import StageError, Status
 from flows.worktree import RUNS, git
 from support import pipelines
-from support.prefect_api import artifact, last_run, rows
+from support.prefect_api import artifact, environment, last_run, rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("server")]
 
@@ -139,10 +139,10 @@ def test_an_unknown_stage_or_preset_is_one_line(project):
 
 def test_old_branches_go(project):
     for day in range(4):
-        environment = os.environ | {"GIT_COMMITTER_DATE": f"2026-01-0{day + 1}T00:00:00"}
+        dated = os.environ | {"GIT_COMMITTER_DATE": f"2026-01-0{day + 1}T00:00:00"}
         author = ("-c", "user.name=A Person", "-c", "user.email=person@example.org")
         commit = ["git", *author, "commit-tree", "HEAD^{tree}", "-m", str(day)]
-        made = subprocess.run(commit, cwd=project, env=environment, capture_output=True, text=True, check=True)
+        made = subprocess.run(commit, cwd=project, env=dated, capture_output=True, text=True, check=True)
         git(project, "branch", f"runs/day-{day}", made.stdout.strip())
     module.drop_old_branches(project, keep=2)
     assert git(project, "branch", "--list", "runs/*").split() == ["runs/day-2", "runs/day-3"]
@@ -154,11 +154,10 @@ def test_old_branches_go(project):
 def started(project: Path) -> tuple[subprocess.Popen[str], Callable[[], bool]]:
     """A flow in a process of its own, waiting in a stage that sleeps; and whether any of its processes runs."""
     mark = f"{project}/"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(pipelines.PROJECT), os.environ["PYTHONPATH"]])}
     process = subprocess.Popen(
         [sys.executable, "-m", module.__name__, "--set", "side.pause=60", "side"],
         cwd=project,
-        env=environment,
+        env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -207,15 +206,15 @@ def test_an_ended_run_leaves_no_process_no_lock_and_the_next_one_works(project, 
 
 def test_it_works_without_a_server_from_the_command_line(project):
     shutil.copy(pipelines.PROJECT / "pyproject.toml", project)
-    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    environment |= {
+    alone = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    alone |= {
         "PREFECT_HOME": str(project.parent / "prefect"),
         "PYTHONPATH": os.pathsep.join([str(pipelines.PROJECT), os.environ["PYTHONPATH"]]),
     }
     done = subprocess.run(
         [sys.executable, "-m", module.__name__, "--set", "train.skill=0.9", "train"],
         cwd=project,
-        env=environment,
+        env=alone,
         capture_output=True,
         text=True,
         check=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from flows import processes, promotion, rollback, settings
 from flows.registry import Registry
 from flows.serving import Site
 from flows.worktree import RUNS, git
-from support import pipelines
+from support import pipelines, prefect_api
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -188,8 +187,8 @@ def test_a_promotion_that_is_killed_is_put_right_by_the_next(project, site, step
         f"promotion.{step} = lambda *each: os.kill(os.getpid(), signal.SIGKILL)\n"
         "promotion.promotion(sys.argv[1], sys.argv[2])"
     )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(pipelines.PROJECT), os.environ["PYTHONPATH"]])}
-    killed = subprocess.run([sys.executable, "-c", code, str(project), second], env=environment, check=False)
+    command = [sys.executable, "-c", code, str(project), second]
+    killed = subprocess.run(command, env=prefect_api.environment(), check=False)
     assert killed.returncode == -signal.SIGKILL
     assert site.servers().keys() == {"v0.0.1", "v0.0.2"}
     assert site.target() == ("v0.0.2" if step == "_watch" else "v0.0.1")

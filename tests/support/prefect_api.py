@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
+from prefect.settings import PREFECT_API_URL
+
+from support.pipelines import PROJECT
 
 PAGE = 200
+
+
+def environment() -> dict[str, str]:
+    """That of a process whose flows report to the same server as this process's."""
+    path = os.pathsep.join([str(PROJECT), os.environ["PYTHONPATH"]])
+    return os.environ | {"PYTHONPATH": path, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
 
 
 def artifact(key: str) -> str:
