@@ -19,7 +19,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,10 @@ def stages(project: Path) -> Iterator[Stage]:
         matched = re.fullmatch(r"python -m (vlp\.stages\.\w+)( .*)?", body["cmd"])
         assert matched, f"dvc.yaml: stages.{name}.cmd: expected python -m vlp.stages.<name> …, found {body['cmd']}"
         scopes = [choice for scope in _scopes(stanza, params) for choice in _choices(project, body, scope)]
-        yield Stage(name, matched[1], tuple(_variant(body, scope) for scope in scopes))
+        variants = {
+            (*one.deps, *one.params): one for one in (_variant(body, scope) for scope in scopes)
+        }  # many say the same
+        yield Stage(name, matched[1], tuple(variants.values()))
 
 
 def _scopes(stanza: dict[str, Any], params: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -122,8 +125,9 @@ def problems(project: Path) -> list[str]:
         expanded = list(stages(project))
     except GraphError as error:
         return [str(error)]
+    source = Source(project / "src")
     for stage in expanded:
-        check = Check.of(project, stage)
+        check = Check.of(project, stage, source)
         if check is None:
             found.append(f"dvc.yaml: stages.{stage.name}.cmd: there is no module {stage.module}")
             continue
@@ -150,11 +154,12 @@ class Check:
     source: Source
     stage: Stage
     path: Path
+    _closures: dict[tuple[str, ...], dict[Path, tuple[Path, ...]]] = field(default_factory=dict)
+    _listed: dict[str, set[Path]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, project: Path, stage: Stage) -> Check | None:
-        """The check of ``stage``; None if its module is not there."""
-        source = Source(project / "src")
+    def of(cls, project: Path, stage: Stage, source: Source) -> Check | None:
+        """The check of ``stage``; None if its module is not there. ``source`` remembers what it has parsed."""
         path = source.locate(stage.module)
         return cls(project, source, stage, path) if path else None
 
@@ -194,6 +199,12 @@ class Check:
 
     def _closure(self, variant: Variant) -> dict[Path, tuple[Path, ...]]:
         """The imports of the stage's module and of the plug-ins that it lists, whose folders it must look into."""
+        key = tuple(sorted(variant.deps))
+        if key not in self._closures:
+            self._closures[key] = self._find_closure(variant)
+        return self._closures[key]
+
+    def _find_closure(self, variant: Variant) -> dict[Path, tuple[Path, ...]]:
         roots = {self.path}
         while True:
             closure = self.source.closure(roots)
@@ -214,6 +225,11 @@ class Check:
         return {folder: path for path in code for folder in self.source.plugin_folders(path)}
 
     def _files(self, listed: str) -> set[Path]:
+        if listed not in self._listed:
+            self._listed[listed] = self._find_files(listed)
+        return self._listed[listed]
+
+    def _find_files(self, listed: str) -> set[Path]:
         path = self.project / listed
         if not path.is_dir():
             return {path}

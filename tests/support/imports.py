@@ -45,6 +45,9 @@ class Source:
     src: Path
     package: str = "vlp"
     _modules: dict[Path, Module] = field(default_factory=dict)
+    _imported: dict[Path, set[Path]] = field(default_factory=dict)
+    _plugins: dict[Path, set[Path]] = field(default_factory=dict)
+    _companions: dict[Path, set[Path]] = field(default_factory=dict)
 
     def module(self, path: Path) -> Module:
         if path not in self._modules:
@@ -60,6 +63,11 @@ class Source:
 
     def imported(self, path: Path) -> set[Path]:
         """The package's files that ``path`` imports anywhere, those for type checkers only left out."""
+        if path not in self._imported:
+            self._imported[path] = self._find_imported(path)
+        return self._imported[path]
+
+    def _find_imported(self, path: Path) -> set[Path]:
         found: set[Path | None] = set()
         for node in _running(self.module(path).tree):
             if isinstance(node, ast.Import):
@@ -79,6 +87,11 @@ class Source:
 
     def plugin_folders(self, path: Path) -> set[Path]:
         """The folders that ``path`` picks plug-ins from: the first arguments of its ``plugins.find``."""
+        if path not in self._plugins:
+            self._plugins[path] = self._find_plugins(path)
+        return self._plugins[path]
+
+    def _find_plugins(self, path: Path) -> set[Path]:
         module = self.module(path)
         found = set()
         for call in module.calls("find"):
@@ -94,6 +107,11 @@ class Source:
 
     def companions(self, path: Path) -> set[Path]:
         """Files beside ``path`` that are no code and that it names: a template, a table."""
+        if path not in self._companions:
+            self._companions[path] = self._find_companions(path)
+        return self._companions[path]
+
+    def _find_companions(self, path: Path) -> set[Path]:
         text = path.read_text(encoding="utf-8")
         beside = (other for other in path.parent.iterdir() if other.is_file() and other.suffix not in (".py", ".pyc"))
         return {other for other in beside if f'"{other.name}"' in text}

@@ -14,6 +14,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from support import graph
+from support.imports import Source
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -26,8 +27,9 @@ def rewrite(project: Path) -> list[str]:
     yaml.indent(mapping=2, sequence=4, offset=2)
     path = project / "dvc.yaml"
     document = yaml.load(path.read_text(encoding="utf-8"))
+    source = Source(project / "src")
     for stage in graph.stages(project):
-        check = graph.Check.of(project, stage)
+        check = graph.Check.of(project, stage, source)
         if check is None:
             continue
         stanza = document["stages"][stage.name]
