@@ -90,15 +90,18 @@ class Head(Objective):
         expressions = examples.ids("regions", "ids", row)
         if not expressions:
             return np.array([self.mask_id], np.int32), []  # a text about nothing: the batch stays regular
-        masks, parts, spans, length = examples.masks(row), [], [], 1
+        masks, length = examples.masks(row), 1
+        parts: list[np.ndarray] = []
+        spans: list[tuple[int, int, np.ndarray]] = []
+        first, last = _ends(expressions[0])
         for chosen in draw(len(expressions), min(self.params.regions_per_image, len(expressions)), rng):
             ids = expressions[chosen]
             assert ids is not None
             words = ids[1:-1]  # between the special tokens that open and close every text
-            parts += [words, [self.mask_id]]
+            parts += [words, np.array([self.mask_id])]
             spans.append((length, length + len(words), masks[chosen]))
             length += len(words) + 1
-        return np.concatenate([ids[:1], *parts[:-1], ids[-1:]]).astype(np.int32), spans
+        return np.concatenate([first, *parts[:-1], last]).astype(np.int32), spans
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         fused, targets = step.fused("regions"), step.batch.targets
@@ -124,6 +127,12 @@ class Head(Objective):
         mass = torch.stack([(look_TP * places_TP).sum(-1) for look_TP in looks])
         loss = loss - self.params.attention_weight * mass.clamp_min(LEAST_MASS).log().mean()
         return {"grounding_loss": loss, **found, "looked_there": mass.mean()}
+
+
+def _ends(ids: TokenIds | None) -> tuple[np.ndarray, np.ndarray]:
+    """The special tokens that open and close a text."""
+    assert ids is not None
+    return ids[:1], ids[-1:]
 
 
 def box(mask: np.ndarray) -> np.ndarray:

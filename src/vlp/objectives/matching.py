@@ -81,12 +81,19 @@ class Head(Objective):
         """Which words are wrong? At the places in which a caption and its edit of the same length differ."""
         true, false = step.batch.texts["positive"], step.batch.texts["negative"]
         true_tokens, false_tokens = step.fused("positive").tokens, step.fused("negative").tokens
+        if true_tokens is None or false_tokens is None:
+            raise ValueError(
+                f"pretrain.objectives.matching: fusion {step.model.config.fusion['name']!r} has no fused tokens to judge "
+                "words by; set word_weight to 0 or choose another fusion"
+            )
         length = min(true.input_ids.shape[1], false.input_ids.shape[1])
         true_ids, true_mask = true.input_ids[edited, :length], true.attention_mask[edited]
         same_length = true_mask.sum(1) == false.attention_mask.sum(1)
         differ = (
             (true_ids != false.input_ids[:, :length]) & same_length[:, None] & (false.attention_mask[:, :length] > 0)
         )
+        if not bool(differ.any()):  # every edit of this batch changes the number of words
+            return {"word_loss": true_tokens.sum() * 0.0}
         right = self.word(true_tokens[edited, :length][differ]).squeeze(-1).float()
         wrong = self.word(false_tokens[:, :length][differ]).squeeze(-1).float()
         logits = torch.cat([right, wrong])

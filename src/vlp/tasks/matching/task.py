@@ -72,7 +72,8 @@ class Task(base.Task):
     def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
         """Start from the matching objective's head, where pre-training had one."""
         if head := objectives.get("matching"):
-            self.logit.load_state_dict({name.removeprefix("logit."): value for name, value in head.items()})
+            own = {name.removeprefix("logit."): value for name, value in head.items() if name.startswith("logit.")}
+            self.logit.load_state_dict(own)
 
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         """``statement``: true captions and their negatives, image by image; targets 1 and 0, float32 [N].

@@ -132,7 +132,7 @@ class Task(base.Task):
         image, embedded = self.embed(batch.images)
         own = [each.index_select(0, texts.image_index) for each in embedded]
         logits, coarse = self.decoded(image.of(texts), own, texts.input_ids, texts.attention_mask)
-        share = F.adaptive_avg_pool2d(targets, coarse.shape[1:])
+        share = F.adaptive_avg_pool2d(targets, (coarse.shape[1], coarse.shape[2]))
         probabilities = logits.sigmoid()
         both, sizes = (probabilities * targets).sum((1, 2)), probabilities.sum((1, 2)) + targets.sum((1, 2))
         called = logits.detach() > 0
