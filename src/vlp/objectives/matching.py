@@ -83,8 +83,8 @@ class Head(Objective):
         true_tokens, false_tokens = step.fused("positive").tokens, step.fused("negative").tokens
         if true_tokens is None or false_tokens is None:
             raise ValueError(
-                f"pretrain.objectives.matching: fusion {step.model.config.fusion['name']!r} has no fused tokens to judge "
-                "words by; set word_weight to 0 or choose another fusion"
+                f"pretrain.objectives.matching: fusion {step.model.config.fusion['name']!r} has no fused tokens "
+                "to judge words by; set word_weight to 0 or choose another fusion"
             )
         length = min(true.input_ids.shape[1], false.input_ids.shape[1])
         true_ids, true_mask = true.input_ids[edited, :length], true.attention_mask[edited]

@@ -81,7 +81,8 @@ class Task(base.Task):
             self.text.weight.data.copy_(head["text.weight"])
             self.logit_scale.data.copy_(head["logit_scale"])
         if head := objectives.get("matching", {}):
-            self.logit.load_state_dict({name.removeprefix("logit."): value for name, value in head.items()})
+            own = {name.removeprefix("logit."): value for name, value in head.items() if name.startswith("logit.")}
+            self.logit.load_state_dict(own)
 
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         """``caption``: as many captions of each image as a description has; ``right`` bool [B, B] by image and text.
