@@ -5,6 +5,7 @@
 
 A table stands between ``<!-- figures: metrics/matching.json -->`` and ``<!-- end -->``; what lies between the two is
 written anew. A number with ``<name>_ci95`` beside it shows its interval, a mapping of slices becomes rows of its own.
+``<!-- aims -->`` … ``<!-- end -->`` holds what each task is meant to reach beside what it does.
 """
 
 from __future__ import annotations
@@ -17,7 +18,18 @@ from pathlib import Path
 from typing import Any
 
 PAGE = Path("docs/results.md")
-BLOCK = re.compile(r"(<!-- figures: (?P<file>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+AIMS = (
+    ("matching", "hard_negative_accuracy", 0.92),
+    ("matching", "roc_auc", 0.96),
+    ("retrieval", "image_to_text_r1", 0.60),
+    ("retrieval", "text_to_image_r1", 0.60),
+    ("vqa", "accuracy", 0.92),
+    ("captioning", "faithful_share", 0.90),
+    ("classification", "macro_f1", 0.95),
+    ("segmentation", "miou", 0.85),
+    ("generation", "faithful_share", 0.70),
+)
+BLOCK = re.compile(r"(<!-- (?:figures: (?P<file>\S+)|aims) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> int:
@@ -36,7 +48,23 @@ def main() -> int:
 
 def render(page: str) -> str:
     """``page`` with every block written from its file."""
-    return BLOCK.sub(lambda block: f"{block[1]}\n{table(Path(block['file']))}\n{block[3]}", page)
+
+    def written(block: re.Match[str]) -> str:
+        return f"{block[1]}\n{table(Path(block['file'])) if block['file'] else aims()}\n{block[3]}"
+
+    return BLOCK.sub(written, page)
+
+
+def aims() -> str:
+    """Each aim beside the figure that was reached."""
+    lines = ["| task | figure | reached | 95 % | aim | |", "|---|---|---|---|---|---|"]
+    for task, name, aim in AIMS:
+        figures = load(Path("metrics") / f"{task}.json")
+        low, high = figures.get(f"{name}_ci95", (None, None))
+        between = "" if low is None else f"{number(low)}–{number(high)}"
+        verdict = "reached" if figures[name] >= aim else "**not reached**"
+        lines.append(f"| {task} | `{name}` | {number(figures[name])} | {between} | {aim:.2f} | {verdict} |")
+    return "\n".join(lines) + "\n"
 
 
 def table(file: Path) -> str:

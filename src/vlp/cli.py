@@ -1,4 +1,4 @@
-"""The ``vlp`` command: presets and their runs, the report of what a branch changes, and drift of what is served.
+"""The ``vlp`` command: presets and their runs, answers, the report of what a branch changes, drift of what is served.
 
 The stages themselves are run by DVC (``dvc repro``); this command only chooses what they are run with, and reads what
 came of it.
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vlp import predict
 from vlp.stages import base
 
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    about = "Presets of this project, runs with one, the report of a branch, and drift of what is served."
+    about = "Runs with a preset, answers of the exported model, the report of a branch, drift of what is served."
     parser = argparse.ArgumentParser(prog="vlp", description=about)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -49,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(run)
     run.add_argument("targets", metavar="STAGE", nargs="*", help="only these stages and what they need")
     run.set_defaults(command=_run)
+
+    predict.add_commands(commands)
 
     report = commands.add_parser(
         "report",

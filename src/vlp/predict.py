@@ -1,0 +1,192 @@
+"""``vlp predict`` and ``vlp explain``: answers of an exported bundle on the command line, for people and for scripts.
+
+Every command prints lines that a person reads, or with ``--json`` one JSON value. Pictures (a mask, a drawing, a
+heat map) are PNG files, written where ``--out`` says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlp.files import atomic
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vlp.records import Answer
+    from vlp.runtime.predictor import Predictor
+
+BUNDLE = Path("models/bundle")
+PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+FOR, AGAINST = (16, 185, 129), (244, 63, 94)
+"""Colours of a heat map: what speaks for the text, and what speaks against it."""
+
+
+class PredictError(ValueError):
+    """A command that cannot be answered as it was given."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``predict`` and ``explain`` to a parser's subcommands."""
+    predict = commands.add_parser("predict", help="ask the exported model", description="Ask an exported bundle.")
+    tasks = predict.add_subparsers(required=True, metavar="TASK")
+
+    match = _add(tasks, "match", _match, "is each text true of the picture?", image=True)
+    match.add_argument("texts", metavar="TEXT", nargs="+")
+    ask = _add(tasks, "ask", _ask, "answer a question about the picture", image=True)
+    ask.add_argument("question", metavar="QUESTION")
+    _add(tasks, "caption", _caption, "say what the picture shows", image=True)
+    classify = _add(tasks, "classify", _classify, "name the labels of a picture, of a text or of both")
+    classify.add_argument("image", metavar="IMAGE", type=Path, nargs="?")
+    classify.add_argument("--text", metavar="TEXT", help="a caption, for a model that reads one")
+    segment = _add(tasks, "segment", _segment, "which pixels does the text name?", image=True)
+    segment.add_argument("text", metavar="TEXT")
+    segment.add_argument("--out", metavar="FILE", type=Path, required=True, help="the mask, a PNG of black and white")
+    generate = _add(tasks, "generate", _generate, "draw what the text says")
+    generate.add_argument("text", metavar="TEXT")
+    generate.add_argument("--seed", metavar="N", type=int, default=0, help="another number, another picture")
+    generate.add_argument("--out", metavar="FILE", type=Path, required=True, help="the picture, a PNG")
+    retrieve = _add(tasks, "retrieve", _retrieve, "search a folder of pictures by texts, by a picture or by both")
+    retrieve.add_argument("folder", metavar="FOLDER", type=Path, help="the pictures, in it and below it")
+    retrieve.add_argument("--text", metavar="TEXT", action="append", default=[], help="may be repeated")
+    retrieve.add_argument("--image", metavar="IMAGE", type=Path, help="a picture to find the like of")
+    retrieve.add_argument("-k", metavar="N", type=int, default=10, help="most answers; by default 10")
+
+    explain = _add(commands, "explain", _explain, "which parts of the picture does a match rest on?", image=True)
+    explain.add_argument("text", metavar="TEXT")
+    explain.add_argument(
+        "--out", metavar="FILE", type=Path, required=True, help="the picture under its heat map, a PNG"
+    )
+
+
+def _add(
+    commands: Any,
+    name: str,
+    answer: Callable[[Predictor, argparse.Namespace], tuple[list[str], Any]],
+    about: str,
+    *,
+    image: bool = False,
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=about, description=f"{about[0].upper()}{about[1:]}"
+    )
+    parser.add_argument("--bundle", metavar="FOLDER", type=Path, default=BUNDLE, help=f"by default {BUNDLE}")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    if image:
+        parser.add_argument("image", metavar="IMAGE", type=Path)
+    parser.set_defaults(command=lambda arguments: _print(answer, arguments))
+    return parser
+
+
+def _print(
+    answer: Callable[[Predictor, argparse.Namespace], tuple[list[str], Any]], arguments: argparse.Namespace
+) -> None:
+    from vlp.runtime.predictor import Predictor  # here, so that --help opens no engine
+
+    lines, value = answer(Predictor.open(arguments.bundle), arguments)
+    shown = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) if arguments.json else "\n".join(lines)
+    sys.stdout.write(shown + "\n")
+
+
+def _as_json(answer: Answer) -> dict[str, Any]:
+    return {"decision": answer.decision, "score": answer.score, "scores": answer.scores}
+
+
+def _match(predictor: Predictor, arguments: argparse.Namespace) -> tuple[list[str], Any]:
+    answers = predictor.match(arguments.image.read_bytes(), arguments.texts)
+    pairs = list(zip(arguments.texts, answers, strict=True))
+    return [f"{found.score:.3f}  {found.decision:5}  {text}" for text, found in pairs], [
+        {"text": text, **_as_json(found)} for text, found in pairs
+    ]
+
+
+def _ask(predictor: Predictor, arguments: argparse.Namespace) -> tuple[list[str], Any]:
+    found = predictor.ask(arguments.image.read_bytes(), arguments.question)
+    return [f"{found.decision}  ({found.score:.3f})"], _as_json(found)
+
+
+def _caption(predictor: Predictor, arguments: argparse.Namespace) -> tuple[list[str], Any]:
+    found = predictor.caption(arguments.image.read_bytes())
+    return [found.decision], {"caption": found.decision, "score": found.score}
+
+
+def _classify(predictor: Predictor, arguments: argparse.Namespace) -> tuple[list[str], Any]:
+    if arguments.image is None and arguments.text is None:
+        raise PredictError("classify: give a picture, or --text, or both")
+    image = arguments.image.read_bytes() if arguments.image else None
+    found = predictor.classify(image, arguments.text)
+    best = sorted(found.scores.items(), key=lambda item: -item[1])
+    named = set(found.decision.split(", "))
+    return [f"{score:.3f}  {label}" for label, score in best if label in named] or ["none of the known labels"], (
+        _as_json(found)
+    )
+
+
+def _segment(predictor: Predictor, arguments: argparse.Namespace) -> tuple[list[str], Any]:
+    found = predictor.segment(arguments.image.read_bytes(), arguments.text)
+    _write_png(found.mask.astype("uint8") * 255, arguments.out)
+    share = float(found.mask.mean())
+    return [f"{arguments.out}: {100 * share:.1f} % of the picture"], {"file": str(arguments.out), "share": share}
+
+
+def _generate(predictor: Predictor, arguments: argparse.Namespace) -> tuple[list[str], Any]:
+    _write_png(predictor.generate(arguments.text, arguments.seed), arguments.out)
+    return [str(arguments.out)], {"file": str(arguments.out), "seed": arguments.seed}
+
+
+def _retrieve(predictor: Predictor, arguments: argparse.Namespace) -> tuple[list[str], Any]:
+    if not arguments.text and arguments.image is None:
+        raise PredictError("retrieve: give --text, or --image, or both")
+    if not arguments.folder.is_dir():
+        raise PredictError(f"{arguments.folder}: no such folder")
+    files = sorted(path for path in arguments.folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
+    if not files:
+        raise PredictError(f"{arguments.folder}: no picture in it ({', '.join(sorted(PICTURES))})")
+    index = predictor.index({str(path): path.read_bytes() for path in files})
+    query = arguments.image.read_bytes() if arguments.image else None
+    hits = predictor.retrieve(
+        index, image=query, texts=arguments.text, k=arguments.k, look=lambda name: Path(name).read_bytes()
+    )
+    return [f"{hit.score:.3f}  {hit.item.id}" for hit in hits], [
+        {"file": hit.item.id, "score": float(hit.score)} for hit in hits
+    ]
+
+
+def _explain(predictor: Predictor, arguments: argparse.Namespace) -> tuple[list[str], Any]:
+    data = arguments.image.read_bytes()
+    found = predictor.explain(data, arguments.text)
+    _write_png(_overlay(predictor.inputs.pixels(data), found.heat), arguments.out)
+    answer = found.answer
+    return [f"{answer.score:.3f}  {answer.decision}  {arguments.out}"], {
+        "file": str(arguments.out),
+        "heat": found.heat.tolist(),
+        **_as_json(answer),
+    }
+
+
+def _overlay(pixels: np.ndarray, heat: np.ndarray, least_side: int = 512) -> np.ndarray:
+    """uint8 [W, W, 3]: the picture, greyed, with ``heat`` [G, G] in green where it is positive and red elsewhere."""
+    import numpy as np
+    from PIL import Image
+
+    side = max(least_side, len(pixels))
+    picture = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS), np.float32)
+    strongest = max(float(np.abs(heat).max()), 1e-6)
+    smooth = Image.fromarray((heat / strongest).astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
+    strength = np.clip(np.asarray(smooth), -1, 1)[..., None]
+    grey = 0.6 * picture.mean(2, keepdims=True) + 0.4 * picture
+    colour = np.where(strength > 0, np.float32(FOR), np.float32(AGAINST))
+    share = 0.7 * np.abs(strength)
+    return np.asarray((grey * (1 - share) + colour * share).round(), np.uint8)
+
+
+def _write_png(pixels: np.ndarray, path: Path) -> None:
+    from PIL import Image
+
+    with atomic(path) as partial, partial.open("wb") as file:
+        Image.fromarray(pixels).save(file, "PNG")
