@@ -180,7 +180,7 @@ def _overlay(pixels: np.ndarray, heat: np.ndarray, least_side: int = 512) -> np.
     smooth = Image.fromarray((heat / strongest).astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
     strength = np.clip(np.asarray(smooth), -1, 1)[..., None]
     grey = 0.6 * picture.mean(2, keepdims=True) + 0.4 * picture
-    colour = np.where(strength > 0, np.float32(FOR), np.float32(AGAINST))
+    colour = np.where(strength > 0, np.array(FOR, np.float32), np.array(AGAINST, np.float32))
     share = 0.7 * np.abs(strength)
     return np.asarray((grey * (1 - share) + colour * share).round(), np.uint8)
 
