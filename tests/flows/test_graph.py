@@ -25,7 +25,7 @@ def test_a_changed_parameter_changes_the_stage_that_reads_it(project):
     pipelines.change(project, "params.yaml", train__skill=0.8)
     found, changed = graph.read(project)
     assert changed == {"train"}
-    assert found.outdated(changed) == {"train", "side@left", "side@right", "evaluate", "export"}
+    assert found.outdated(changed) == {"train", "side@left", "side@right", "evaluate", "export", "samples"}
 
 
 def test_what_comes_after_a_change_may_be_outdated_and_nothing_else():

@@ -45,7 +45,7 @@ def test_it_agrees_with_gto(project):
         ["gto", "show", "vlp#prod", "--version"], cwd=project, capture_output=True, text=True, check=True
     )
     assert shown.stdout.strip() == "v0.0.1"
-    taken = ["gto", "unassign", "vlp", "--version", "v0.0.1", "--stage", "prod"]
+    taken = ["gto", "deprecate", "vlp", "v0.0.1", "prod"]
     git(project, "config", "user.name", "A Person")
     git(project, "config", "user.email", "person@example.org")
     subprocess.run(taken, cwd=project, capture_output=True, check=True)
