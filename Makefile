@@ -89,11 +89,13 @@ rollback: $(INSTALLED) ## Return to the version before, or to VERSION=
 # The slow tests wait for stages that use both cores by themselves, so they share two workers with the rest.
 .PHONY: test
 test: $(INSTALLED) ## Run the whole test suite, offline
-	@pytest -q -n 2 --dist loadgroup
+	@pytest -q -m engine
+	@pytest -q -n 2 --dist loadgroup -m 'not engine'
 
 .PHONY: test-unit
 test-unit: $(INSTALLED) ## Run the fast tests only
-	@pytest -q -n 2 -m 'not slow and not gpu'
+	@pytest -q -m engine
+	@pytest -q -n 2 -m 'not slow and not gpu and not engine'
 
 .PHONY: serve
 serve: $(INSTALLED) ## Serve the exported bundle, with a page to try it on: http://127.0.0.1:3000

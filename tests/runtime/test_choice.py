@@ -11,6 +11,8 @@ from vlp.runtime import choice, session
 from vlp.runtime.bundle import BundleError, Part, Port
 from vlp.runtime.predictor import Predictor
 
+pytestmark = pytest.mark.engine
+
 FLOATS = Part(
     file="product.onnx",
     inputs=(Port("x", "float32", ("rows", 64)),),
