@@ -90,12 +90,16 @@ rollback: $(INSTALLED) ## Return to the version before, or to VERSION=
 .PHONY: test
 test: $(INSTALLED) ## Run the whole test suite, offline
 	@pytest -q -m engine
-	@pytest -q -n 2 --dist loadgroup -m 'not engine'
+	@pytest -q -n 2 --dist loadgroup -m 'not engine and not soak'
+
+.PHONY: soak
+soak: $(INSTALLED) ## Run the flows from end to end: servers, kills, promotions under load; many minutes
+	@pytest -q -m soak
 
 .PHONY: test-unit
 test-unit: $(INSTALLED) ## Run the fast tests only
 	@pytest -q -m engine
-	@pytest -q -n 2 -m 'not slow and not gpu and not engine'
+	@pytest -q -n 2 -m 'not slow and not gpu and not engine and not soak'
 
 .PHONY: serve
 serve: $(INSTALLED) ## Serve the exported bundle, with a page to try it on: http://127.0.0.1:3000

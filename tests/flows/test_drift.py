@@ -74,7 +74,7 @@ async def _deploy(project: Path) -> None:
     await deployment.aapply()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_an_incident_is_shown_and_starts_one_retraining(server, project, told):
     asyncio.run(_deploy(project))
     found: dict[str, Any] = drift(str(project), retrain="retraining/scheduled")

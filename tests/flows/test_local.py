@@ -17,7 +17,7 @@ from flows import processes
 from flows.standing import FOLDER
 from support import pipelines
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.soak
 SECONDS = 120
 
 

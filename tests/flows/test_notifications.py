@@ -33,7 +33,7 @@ def test_events_that_nobody_asked_for_are_not_sent(monkeypatch, caplog):
     assert caplog.messages == []
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.usefixtures("server")
 def test_a_saved_block_is_told(tmp_path, monkeypatch):
     """Any notification block of Prefect: here its webhook, to a receiver on loopback."""

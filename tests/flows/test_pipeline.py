@@ -24,7 +24,7 @@ from flows.worktree import RUNS, git
 from support import pipelines
 from support.prefect_api import artifact, environment, last_run, rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("server")]
+pytestmark = [pytest.mark.soak, pytest.mark.usefixtures("server")]
 
 
 def worktrees(project: Path) -> list[str]:

@@ -73,7 +73,7 @@ def test_a_first_promotion_a_second_and_the_way_back(project, site):
     assert site.servers().keys() == {"v0.0.1"}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("manner", "reason"),
     [
@@ -174,7 +174,7 @@ def test_a_switch_and_a_rollback_lose_no_request_at_20_a_second(project, site):
 # Killed
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("step", ["_smoke", "_watch"])
 def test_a_promotion_that_is_killed_is_put_right_by_the_next(project, site, step):
     """Killed once before and once after the requests went over to the new version."""

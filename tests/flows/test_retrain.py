@@ -20,7 +20,7 @@ from flows.stages import StageError
 from flows.worktree import RUNS, git
 from support import pipelines, prefect_api
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("server")]
+pytestmark = [pytest.mark.soak, pytest.mark.usefixtures("server")]
 SECRETS = {"PLANTED_API_TOKEN": "planted-token-90210", "AWS_SECRET_ACCESS_KEY": "planted-remote-key-31337"}
 
 
