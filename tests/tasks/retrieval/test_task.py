@@ -40,9 +40,9 @@ def task(prepared: Prepared, steps: int = 1, **more: object) -> Task:
 
 @pytest.fixture(scope="module")
 def trained(prepared: Prepared) -> Task:
-    made = task(prepared, 40)
+    made = task(prepared, 160)
     train = prepared.split("train")
-    history = fit(made, loader(train, made.collate, Plans(len(train), 8, 40, 0), seed=0), made.params.training)
+    history = fit(made, loader(train, made.collate, Plans(len(train), 8, 160, 0), seed=0), made.params.training)
     assert history.rows[-1]["contrastive_loss"] < history.rows[0]["contrastive_loss"] - 0.3
     assert history.rows[-1]["matching_loss"] < history.rows[0]["matching_loss"]
     made.calibrate(prepared.split("validation"), seed=0)
@@ -53,7 +53,7 @@ def test_it_finds_what_it_was_trained_on(trained: Task, prepared: Prepared) -> N
     found = trained.evaluate(prepared.split("train"), seed=0, resamples=100)
     assert found.metrics["candidates"] == 30
     for direction in ("image_to_text", "text_to_image"):
-        assert found.metrics[f"{direction}_r5"] > 5 * found.metrics[f"random_{direction}_r1"]
+        assert found.metrics[f"{direction}_r5"] > 0.5 > 5 * found.metrics[f"random_{direction}_r1"]
 
 
 def test_its_metrics_have_the_names_of_the_contract(trained: Task, prepared: Prepared) -> None:
@@ -79,9 +79,9 @@ def test_a_blanked_image_changes_both_stages(trained: Task, prepared: Prepared) 
         text = trained.model.encode_text(texts.input_ids, texts.attention_mask)
         seen, blank = (trained.model.encode_image(each) for each in (batch.images, torch.full_like(batch.images, 128)))
         places = torch.arange(len(texts.input_ids))
-        assert (trained.similarity(seen, text) - trained.similarity(blank, text)).abs().max() > 0.01
+        assert (trained.similarity(seen, text) - trained.similarity(blank, text)).abs().max() > 0.1
         own, none = (trained.logits(each, text, texts.attention_mask, places) for each in (seen, blank))
-    assert (own - none).abs().max() > 0.01
+    assert (own - none).abs().max() > 0.1
 
 
 def test_batch_size_and_padding_do_not_change_a_score(trained: Task, prepared: Prepared) -> None:
