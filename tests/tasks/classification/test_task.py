@@ -11,7 +11,7 @@ import torch
 from support import models, scenes
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.params import parse
-from vlp.tasks.classification import Params, Task
+from vlp.tasks.classification import Params, Task, labels
 from vlp.training.determinism import seed_everything
 from vlp.training.loop import fit
 
@@ -68,11 +68,18 @@ def test_its_metrics_have_the_names_of_the_contract(trained: Task, prepared: Pre
             low, high = figures[f"{name}_ci95"]
             assert 0 <= low <= high <= 1 and 0 <= figures[name] <= 1
     assert set(found["cross_validation"]) == {"mean", "std", "folds"} and len(found["cross_validation"]["folds"]) == 3
+    assert 0 <= found["nearest_by_colour"]["macro_f1"] <= 1
     assert found["majority"]["macro_f1"] <= found["majority"]["every_label_macro_f1"]
     table = trained.table(prepared.split("test"))
     sizes = {label: entry["size"] for label, entry in found["by_label"].items()}
     assert sizes == {label: count for label, count in zip(trained.labels, table.sum(0), strict=True) if label in sizes}
     assert sum(entry["size"] for entry in found["accuracy_by_label_count"].values()) == 9 == found["images"]
+
+
+def test_a_training_picture_is_its_own_nearest_by_colour(trained: Task, prepared: Prepared) -> None:
+    train = prepared.split("train")
+    table = trained.table(train)
+    np.testing.assert_array_equal(labels.of_nearest(train, train, table), table)
 
 
 def test_a_blanked_picture_changes_the_answer(trained: Task, prepared: Prepared) -> None:

@@ -10,6 +10,7 @@ from vlp.data.loading import Examples
 from vlp.evaluation import ranking
 from vlp.evaluation.intervals import Bootstrap
 from vlp.tasks.base import Evaluation
+from vlp.tasks.retrieval import by_colour
 from vlp.tasks.retrieval.candidates import Candidates, gather
 from vlp.tasks.retrieval.judged import judged_recall
 from vlp.tasks.retrieval.scores import IMAGE_TO_TEXT, TEXT_TO_IMAGE, Scores, directions
@@ -40,6 +41,7 @@ def evaluation(task: Task, test: Examples, seed: int, resamples: int) -> Evaluat
         metrics |= judged_recall(test, found, order, direction)
     metrics["median_rank"] = float(np.median(np.concatenate(list(placed.values()))))
     metrics |= {f"weight_{direction}": task.decision[direction] for direction in placed}
+    metrics |= _by_colour(task, test, found)
     metrics |= _single_captions(task, test)
     longest = min(MOST_ON_CURVE, len(found.rows))
     return Evaluation(
@@ -47,6 +49,16 @@ def evaluation(task: Task, test: Examples, seed: int, resamples: int) -> Evaluat
         plots={f"{name}_recall": ranking.recall_curve(ranks, longest) for name, ranks in placed.items()},
         predictions=_predictions(test, found, placed),
     )
+
+
+def _by_colour(task: Task, test: Examples, found: Candidates) -> dict[str, Any]:
+    """Recall of what knows colours and words, and no model."""
+    prepared = task.prepared
+    alike = by_colour.similarity(prepared.split("train"), test, found, prepared.vocabulary_size)
+    metrics: dict[str, Any] = {}
+    for direction, (own, right) in directions(Scores(alike, alike), found.right).items():
+        metrics |= ranking.recalls(ranking.ranks(own.similarity, right), f"nearest_by_colour_{direction}")
+    return metrics
 
 
 def _single_captions(task: Task, test: Examples) -> dict[str, Any]:
