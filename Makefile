@@ -99,7 +99,7 @@ soak: $(INSTALLED) ## Run the flows from end to end: servers, kills, promotions 
 .PHONY: test-unit
 test-unit: $(INSTALLED) ## Run the fast tests only
 	@pytest -q -m engine
-	@pytest -q -n 2 -m 'not slow and not gpu and not engine and not soak'
+	@pytest -q -n 2 --dist loadgroup -m 'not slow and not gpu and not engine and not soak'
 
 .PHONY: serve
 serve: $(INSTALLED) ## Serve the exported bundle, with a page to try it on: http://127.0.0.1:3000
