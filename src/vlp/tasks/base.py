@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from vlp.data.loading import Examples, Prepared
 from vlp.models.modeling import VLPModel
 from vlp.params import Section
-from vlp.recipe import Recipe
+from vlp.recipe import Recipe, TransferParams
 from vlp.records import Batch
 
 
@@ -31,6 +31,7 @@ class TaskParams(Section):
     """What every section under ``tasks:`` has."""
 
     training: Recipe
+    transfer: TransferParams = TransferParams()
     evaluation_batch_size: int = Field(gt=0, default=256)
 
 
@@ -82,6 +83,15 @@ class Task(nn.Module, ABC):
         self.prepared = prepared
         self.decision: dict[str, Any] = {}
         """What ``calibrate`` chose on validation (thresholds …), saved with the weights."""
+        self.resting: list[nn.Module] = []
+        """What stays in eval mode while the rest is trained: frozen norms must not follow the batches either."""
+
+    def train(self, mode: bool = True) -> Self:
+        """As of ``nn.Module``, what is resting apart."""
+        super().train(mode)
+        for part in self.resting:
+            part.eval()
+        return self
 
     @abstractmethod
     def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
@@ -115,7 +125,9 @@ class Task(nn.Module, ABC):
         """Write backbone, head and ``task.json``."""
         self.model.save_pretrained(folder)
         save_file(self.head_state(), folder / "head.safetensors")
-        about = {"task": self.name, "params": self.params.model_dump(mode="json"), "decision": self.decision}
+        # What the weights started from is no part of what they are: whoever loads them has nothing to transfer.
+        params = self.params.model_dump(mode="json", exclude={"transfer"})
+        about = {"task": self.name, "params": params, "decision": self.decision}
         (folder / "task.json").write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     @classmethod
