@@ -64,6 +64,19 @@ def _parser() -> argparse.ArgumentParser:
     folds.add_argument("tasks", metavar="TASK", nargs="*", help="only these; by default all of params.yaml")
     folds.set_defaults(command=_cross_validate)
 
+    tune = commands.add_parser(
+        "tune",
+        help="search better parameters for a task, each trial an experiment of DVC's",
+        description="Search the space that tuning.yaml gives for the task: Optuna proposes, dvc exp run trains in a "
+        "git worktree below runs/tune/TASK, figures of the validation split judge and end trials early. A search that "
+        "was cut off goes on. See the trials with dvc exp show.",
+    )
+    tune.add_argument("task", metavar="TASK", help="a section of tuning.yaml")
+    tune.add_argument("--trials", metavar="N", type=int, help="in all, earlier ones included; by default tuning.yaml's")
+    tune.add_argument("--apply", action="store_true", help="search nothing: write the best trial into ./params.yaml")
+    tune.add_argument("--json", action="store_true", help="print JSON")
+    tune.set_defaults(command=_tune)
+
     predict.add_commands(commands)
 
     report = commands.add_parser(
@@ -132,6 +145,24 @@ def _cross_validate(arguments: argparse.Namespace) -> None:
         for name, each in figures.items():
             if "." not in name:  # no slice
                 sys.stdout.write(f"{task}  {name}  {each['mean']:.4f} ± {each['std']:.4f}\n")
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    import json
+
+    from vlp.tuning import search
+
+    if arguments.apply:
+        found = [search.apply_best(Path.cwd(), arguments.task)]
+    else:
+        found = search.run(Path.cwd(), arguments.task, arguments.trials)
+    if arguments.json:
+        sys.stdout.write(json.dumps(found, indent=2, sort_keys=True) + "\n")
+        return
+    for row in found:
+        value = "" if row["value"] is None else f"{row['value']:.4f}"
+        chosen = ", ".join(f"{name}={setting}" for name, setting in row["params"].items())
+        sys.stdout.write(f"{row['name']}  {row['state']}  {value}  {chosen}\n")
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 A fold is a run of the last commit with another split, in a worktree of its own: its test split is one n-th of the
 groups, and no group is in two of them (``split.turn``). What does not hang on the split comes from DVC's cache; a
-second call runs only what is missing. The cheap way, a linear head on frozen features, is ``evaluate.cross_validation``.
+second call runs only what is missing. The cheap way, a linear head on frozen features: ``evaluate.cross_validation``.
 """
 
 from __future__ import annotations

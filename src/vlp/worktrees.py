@@ -43,6 +43,31 @@ def at_head(project: Path, worktree: Path, apart_from: Sequence[Path] = ()) -> P
     return worktree
 
 
+def fresh(project: Path, worktree: Path) -> None:
+    """Make ``worktree``, or bring it to the project's last commit exactly, with the data of it that DVC's cache has.
+
+    Raises:
+        WorktreeError: ``project`` is no repository, or git or DVC fails.
+    """
+    if not (project / ".git").exists():
+        raise WorktreeError(f"{project}: not the root of a git repository, of whose last commit a run is made")
+    _warn_of_changes(project, ())
+    head = _git(project, "rev-parse", "HEAD").strip()
+    if not (worktree / ".git").exists():
+        _git(project, "worktree", "prune")
+        _git(project, "worktree", "add", "--detach", str(worktree), head)
+        _share_cache(project, worktree)
+    _git(worktree, "checkout", "--quiet", "--force", "--detach", head)
+    restore(worktree)
+    dvc(worktree, "checkout", "--quiet", "--force", "--allow-missing", capture=True)
+
+
+def restore(worktree: Path) -> None:
+    """Bring every file that git tracks back to the worktree's commit, and remove new ones; ignored ones stay."""
+    _git(worktree, "checkout", "--quiet", "--force", "HEAD", "--", ".")
+    _git(worktree, "clean", "--quiet", "--force", "-d")
+
+
 def dvc(folder: Path, *arguments: str, capture: bool = False) -> str:
     """Run ``dvc`` in ``folder`` with its own code first; what it says, where that is captured.
 

@@ -20,7 +20,7 @@ from vlp.training.loop import fit, parameter_groups
 from vlp.training.transfer import Transfer, start
 
 STEPS = 4
-LORA = {"lora": {"rank": 2, "alpha": 4.0}}
+LORA = {"lora": {"rank": 2, "alpha": 4}}
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,7 @@ def _figures(found: Measured, way: str, bootstrap: Bootstrap) -> dict[str, Any]:
 
 def _shares(same: np.ndarray, bootstrap: Bootstrap) -> dict[str, Any]:
     figures: dict[str, Any] = {}
-    for name, each in (("accuracy", same.all(1)), ("hamming_accuracy", same.mean(1))):
+    for name, each in (("accuracy", np.asarray(same.all(1))), ("hamming_accuracy", same.mean(1))):
         figures |= {name: float(each.mean()), f"{name}_ci95": list(bootstrap.ratio(each))}
     return figures
 
