@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlp import predict
+from vlp import explaining, predict
 from vlp.stages import base
 
 
@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     tune.set_defaults(command=_tune)
 
     predict.add_commands(commands)
+    explaining.add_commands(commands)
 
     report = commands.add_parser(
         "report",
