@@ -93,8 +93,10 @@ def test_without_the_words_a_picture_has_one_score(trained: Task, prepared: Prep
 
 
 def test_a_linear_head_on_its_frozen_features_is_cross_validated_by_group(trained: Task, prepared: Prepared) -> None:
-    frozen = trained.frozen(prepared.split("train"))
-    assert frozen.features.shape == (2 * 30 * 4, 32) == (len(frozen.groups), 32) and frozen.targets[:, 0].mean() == 0.5
+    train = prepared.split("train")
+    frozen, captions = trained.frozen(train), int(train.lengths("captions").sum())
+    assert frozen.features.shape == (2 * captions, 32) and len(frozen.groups) == 2 * captions
+    assert frozen.targets[:, 0].mean() == 0.5
     found = cross_validate(
         frozen.features, frozen.targets, frozen.groups, METRICS[frozen.metric], folds=3, seed=0, exclusive=True
     )
