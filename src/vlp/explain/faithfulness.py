@@ -58,7 +58,7 @@ def faithfulness(
     for away in (masks, ~masks):
         found = probability(np.where(away[..., None], hidden, pixels).astype(np.uint8))
         areas.append(np.asarray(found, np.float64).reshape(len(orders), STEPS + 1))
-    deletion, insertion = (np.trapezoid(each, dx=1 / STEPS, axis=1) for each in areas)
+    deletion, insertion = (np.asarray(np.trapezoid(each, dx=1 / STEPS, axis=1)) for each in areas)
     beaten = (deletion[0] < deletion[1:]) & (insertion[0] > insertion[1:])
     return Faithfulness(
         deletion=float(deletion[0]),
