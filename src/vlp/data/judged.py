@@ -6,7 +6,7 @@ The shards ``measures-*`` have one row a ``Measured``; ``findings.jsonl`` one ``
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -52,7 +52,7 @@ MEASURES = pa.schema(
 _TUPLES = [column.name for column in MEASURES if pa.types.is_list(column.type)]
 
 
-class Measures:
+class Measures(Collection[Measured]):
     """The measures that a folder holds: as many as ``len`` says, read anew, one at a time, whenever they are gone over.
 
     Raises:
@@ -72,6 +72,9 @@ class Measures:
     def __iter__(self) -> Iterator[Measured]:
         for row in shards.read(self._folder, MEASURES_NAME):
             yield Measured(**{**row, **{name: tuple(row[name]) for name in _TUPLES}})
+
+    def __contains__(self, measured: object) -> bool:
+        return any(each == measured for each in self)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """One measure of all records, memory-mapped."""

@@ -44,9 +44,9 @@ def profile(frames: Frames, contents: Contents) -> dict[str, Any]:
         for column in columns:
             counted = frames.named("kept" if table == "records" else table)[column].value_counts()
             found[column] = {str(name): int(count) for name, count in sorted(counted.items()) if count}
-    for name, counts in (("word", contents.words), ("label", contents.labels), ("answer", contents.answers)):
-        if counts:
-            found[name] = commonest(counts)
+    for name, said in (("word", contents.words), ("label", contents.labels), ("answer", contents.answers)):
+        if said:
+            found[name] = commonest(said)
     return {"records": len(frames.kept), "distributions": found}
 
 

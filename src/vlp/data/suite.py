@@ -166,7 +166,7 @@ def _warning(params: ValidateParams, main_script: str) -> Iterator[Check]:
         severity="warning",
         **_share("captions_distinct", "captions belong to one record only", "captions", "repeated", own, value=False),
     )
-    for name, frame, says, most in (
+    for name, frame, says, largest in (
         ("labels_balanced", "labels", "no value of the labels is nearly all of them", params.max_label_share),
         ("answers_balanced", "answers", "no value of the answers is nearly all of them", params.max_answer_share),
         ("vocabulary", "vocabulary", "words come again", params.max_once_share),
@@ -176,10 +176,10 @@ def _warning(params: ValidateParams, main_script: str) -> Iterator[Check]:
             name=name,
             severity="warning",
             says=says,
-            threshold=f"≤ {most:.2%}",
+            threshold=f"≤ {largest:.2%}",
             frame=frame,
             expectation="ExpectColumnMaxToBeBetween",
-            arguments={"column": "share", "max_value": most},
+            arguments={"column": "share", "max_value": largest},
         )
     yield Check(
         severity="warning",

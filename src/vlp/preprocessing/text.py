@@ -51,6 +51,7 @@ class TokenizerError(ValueError):
 class ScriptRules(Section):
     """What differs for the texts of one script; what is left out holds as for all."""
 
+    script: Script
     min_words: int | None = Field(None, ge=0, description="words that a text must have")
     max_words: int | None = Field(None, gt=0, description="words of a text; each character of han, kana, thai is one")
     urls: Literal["keep", "refuse"] | None = None
@@ -73,7 +74,9 @@ class TextParams(Section):
     )
     tokenizer: str | None = Field(None, description="tokenizer.json, or a folder with vocab.txt, instead of training")
     stop_words: tuple[str, ...] = Field((), description="words that a trained tokenizer passes over, in any case")
-    by_script: dict[Script, ScriptRules] = Field({}, description="rules of texts in one script: {han: {max_words: 80}}")
+    by_script: tuple[ScriptRules, ...] = Field(
+        (), description="rules of texts that are mostly in one script: [{script: han, max_words: 80}]"
+    )
 
     @model_validator(mode="after")
     def _own_tokenizer(self) -> Self:
@@ -83,10 +86,14 @@ class TextParams(Section):
 
     def of(self, script: str) -> TextParams:
         """These parameters as they are for texts of ``script``."""
-        rules = self.by_script.get(script)  # type: ignore[call-overload]  # a script without rules is no key
-        if rules is None:
-            return self
-        return self.model_copy(update={name: value for name, value in rules if value is not None})
+        changes = {
+            name: value
+            for rules in self.by_script
+            if rules.script == script
+            for name, value in rules
+            if name != "script" and value is not None
+        }
+        return self.model_copy(update=changes)
 
 
 def clean(text: str) -> str:

@@ -9,6 +9,7 @@ https://docs.ray.io/en/latest/ray-core/fault-tolerance.html
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -61,7 +62,7 @@ class Engine:
         if self._own:
             settings: dict[str, Any] = {} if address else {"include_dashboard": False}
             try:
-                ray.init(address=address or "local", log_to_driver=False, logging_level="warning", **settings)
+                ray.init(address=address or "local", log_to_driver=False, logging_level=logging.WARNING, **settings)
             except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
                 raise EngineError(
                     f"engines.ray.address: {self.params.address!r}: {' '.join(str(error).split())}"
@@ -82,7 +83,7 @@ class Engine:
         """
         import ray
 
-        work = ray.remote(max_retries=self.params.retries, num_cpus=1)(_apply)
+        work: Any = ray.remote(max_retries=self.params.retries, num_cpus=1)(_apply)
         shared = ray.put(function)
         waiting: deque[Any] = deque()
 
