@@ -1,4 +1,4 @@
-"""The ``vlp`` command: presets and their runs, answers, the report of what a branch changes, drift of what is served.
+"""The ``vlp`` command: presets and their runs, answers, review of the data, reports of branches, drift when served.
 
 The stages themselves are run by DVC (``dvc repro``); this command only chooses what they are run with, and reads what
 came of it.
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlp import predict
+from vlp import predict, review
 from vlp.stages import base
 
 
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     predict.add_commands(commands)
+    review.add_commands(commands)
 
     report = commands.add_parser(
         "report",

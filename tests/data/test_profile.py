@@ -35,7 +35,10 @@ def test_small_samples_of_one_distribution_are_not_apart() -> None:
     shares = rng.dirichlet(np.ones(20))
     draws = [dict(zip(map(str, range(20)), rng.multinomial(50, shares).tolist(), strict=True)) for _ in range(40)]
     apart = [distance(one, two) for one, two in zip(draws[::2], draws[1::2], strict=True)]
-    naive = [jensenshannon(list(one.values()), list(two.values()), base=2) for one, two in zip(draws[::2], draws[1::2])]
+    naive = [
+        jensenshannon(list(one.values()), list(two.values()), base=2)
+        for one, two in zip(draws[::2], draws[1::2], strict=True)
+    ]
     assert np.median(apart) < 0.1 < np.median(naive)
 
 

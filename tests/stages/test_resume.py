@@ -16,7 +16,7 @@ import pytest
 
 SECTIONS: dict[str, Any] = {
     "seed": 7,
-    "ingest": {"source": "scenes", "root": "."},
+    "ingest": {"source": "scenes", "root": "raw"},
     "sources": {"scenes": {"records": 600, "image_size": 64, "captions": 3, "faults": 0.1}},
     "image": {"size": 64},
     "text": {"max_words": 40, "max_tokens": 32, "vocabulary": 400, "scripts": ["latin"]},
@@ -94,7 +94,7 @@ def kill_half_way(folder: Path, stage: str) -> None:
 
 
 def project(folder: Path) -> Path:
-    folder.mkdir()
+    (folder / "raw").mkdir(parents=True)
     (folder / "params.yaml").write_text(json.dumps(SECTIONS), encoding="utf-8")  # JSON is YAML
     return folder
 

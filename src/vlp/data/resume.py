@@ -73,7 +73,7 @@ def fingerprint(*inputs: Any, folders: tuple[Path, ...] = ()) -> str:
 def _listing(folder: Path) -> str:
     listed = hashlib.sha256()
     for place, below, files in os.walk(folder):
-        below.sort()
+        below[:] = sorted(name for name in below if not name.endswith(".partial"))  # such as our own
         for name in sorted(files):
             stat = os.lstat(os.path.join(place, name))  # noqa: PTH118  # a million Path objects take seconds
             listed.update(f"{place}\0{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))

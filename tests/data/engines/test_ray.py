@@ -16,6 +16,7 @@ CLUSTER = """
 import json, os, sys, threading, time
 from pathlib import Path
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_raylet_start_wait_time_s"] = "180"  # a busy machine
 from ray.cluster_utils import Cluster
 import ray
 from vlp.data import cleaning, judged, preparation, quality, shards
