@@ -1,4 +1,4 @@
-"""The pairs of a prepared data set, the least likely first; and how well that order finds pairs made wrong on purpose."""
+"""The pairs of a prepared data set, the least likely first; and how well that order finds pairs made wrong."""
 
 from __future__ import annotations
 
