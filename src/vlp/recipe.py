@@ -50,7 +50,7 @@ class LoraParams(Section):
     """
 
     rank: int = Field(gt=0, default=8, description="columns of the thin matrices")
-    alpha: float = Field(gt=0, default=16.0, description="their product counts alpha / rank")
+    alpha: int = Field(gt=0, default=16, description="their product counts alpha / rank")
 
 
 class TransferParams(Section):

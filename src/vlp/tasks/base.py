@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -64,6 +64,21 @@ class Evaluation:
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """N rows of a split as the frozen backbone sees them, for cross-validation of a linear head.
+
+    ``features`` [N, D], ``targets`` bool [N, K], ``groups`` [N]: what must not be torn between folds. ``exclusive``:
+    one class a row. ``metric``: ``accuracy`` (rows that are right in every class) or ``macro_f1``.
+    """
+
+    features: np.ndarray
+    targets: np.ndarray
+    groups: Sequence[str]
+    exclusive: bool
+    metric: Literal["accuracy", "macro_f1"]
+
+
 class Task(nn.Module, ABC):
     """A head on the backbone.
 
@@ -112,6 +127,10 @@ class Task(nn.Module, ABC):
     @abstractmethod
     def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:
         """Measure on the test split, intervals and baselines included."""
+
+    def frozen(self, test: Examples) -> Frozen | None:
+        """What a linear head would be fitted to; None where the task's answer is no choice among classes."""
+        return None
 
     @abstractmethod
     def export_parts(self) -> dict[str, ExportPart]:

@@ -1,7 +1,7 @@
 """Transfer learning: what a task starts from, what of it stays, and how fast the rest moves.
 
-``start`` gives the backbone, ``Transfer`` holds the task to its ``transfer`` section while it is trained. Afterwards the
-weights are plain ones again: what is saved, exported and served knows nothing of it.
+``start`` gives the backbone, ``Transfer`` holds the task to its ``transfer`` section while it is trained. Afterwards
+the weights are plain ones again: what is saved, exported and served knows nothing of it.
 
 Sources: a learning rate that falls with depth, Howard & Ruder 2018, https://arxiv.org/abs/1801.06146, by one factor a
 layer as in Clark et al. 2020, https://arxiv.org/abs/2003.10555; LoRA, Hu et al. 2021, https://arxiv.org/abs/2106.09685
