@@ -1,4 +1,4 @@
-"""A run that is killed goes on to the very weights it would have had; what is damaged or of another run is never used."""
+"""A run that is killed goes on to the very weights it would have had; what is damaged or another run's is not used."""
 
 from __future__ import annotations
 

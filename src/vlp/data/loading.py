@@ -284,7 +284,7 @@ def loader(
         num_workers=workers,
         persistent_workers=False,
         pin_memory=torch.cuda.is_available(),
-        # Of its own: making an iterator would draw from torch's global numbers, which a resumed run must find as they were.
+        # Of its own: making an iterator draws from torch's numbers, which a resumed run must find as they were.
         generator=torch.Generator(),
     )
 

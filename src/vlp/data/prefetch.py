@@ -30,9 +30,10 @@ def prefetched(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch
     def put(item: tuple[Batch, torch.cuda.Event | None] | BaseException | None) -> None:
         while not stop.is_set():
             try:
-                return ready.put(item, timeout=0.2)
+                ready.put(item, timeout=0.2)
             except queue.Full:
                 continue
+            return
 
     def work() -> None:
         torch.set_num_threads(1)  # building a batch must not take the cores from the step that runs

@@ -90,8 +90,10 @@ class BatchNorm(nn.BatchNorm2d):
         """[B, C, h, w] → the same shape."""
         if not self.training or world() == 1:
             return super().forward(input)
-        assert self.running_mean is not None and self.running_var is not None
-        assert self.num_batches_tracked is not None and self.momentum is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
         x = input.float()
         totals = _Sum.apply(torch.cat([x.sum((0, 2, 3)), x.new_tensor([x.numel() / x.shape[1]])]))
         count = totals[-1].detach()

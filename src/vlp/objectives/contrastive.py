@@ -2,7 +2,8 @@
 
 Images and texts are projected to one unit sphere, and each is to find its partners among all of the
 batch: with several processes, among those of all. Captions repeat, and a caption that is word for word
-another image's as well is that image's positive, too, not a false negative: the target is spread evenly over all that are right.
+another image's as well is that image's positive, too, not a false negative: the target is spread evenly
+over all that are right.
 
 Source: Radford et al. 2021, https://arxiv.org/abs/2103.00020; multi-positive targets as in supervised
 contrastive learning, Khosla et al. 2020, https://arxiv.org/abs/2004.11362

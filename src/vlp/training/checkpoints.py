@@ -3,10 +3,10 @@
 They lie in ``checkpoints/<name>/<fingerprint>``, which DVC neither tracks nor removes (``VLP_CHECKPOINTS`` names
 another place, such as a disk that outlives the machine). The fingerprint is a hash of everything that the run
 follows from: parameters, data, code, torch's version, the weights that it starts from, how many processes. A run
-whose fingerprint differs starts afresh and removes what lies under another; a run that has finished removes its own.
+whose fingerprint differs starts afresh and removes what lies under another; a finished one removes its own.
 
 A checkpoint is a folder of safetensors files and ``state.json``, which holds the SHA-256 of each and of itself. It is
-written under a temporary name and renamed; one that does not verify is passed over for the one before it, with a warning.
+written under a temporary name and renamed; one that does not verify is passed over for the one before it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ PATIENCE = "VLP_PEER_TIMEOUT"
 
 
 class TrainingError(ValueError):
-    """Training cannot go on: a loss that is no number, a parameter that nothing uses, or another process that is gone."""
+    """Training cannot go on: a loss is no number, nothing uses a parameter, or another process is gone."""
 
 
 def join() -> torch.device:
@@ -58,8 +58,8 @@ def lost_peers() -> Iterator[None]:
         if isinstance(error, dist.DistError) or (world() > 1 and _of_a_peer(str(error))):
             said = " ".join(str(error).split())[:200]
             raise TrainingError(
-                f"process {rank()} of {world()}: another process of this run is gone or does not answer ({said}); start "
-                "the run again: it goes on from its last checkpoint"
+                f"process {rank()} of {world()}: another process of this run is gone or does not answer ({said}); "
+                "start the run again: it goes on from its last checkpoint"
             ) from None
         raise
 
