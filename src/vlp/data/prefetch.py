@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 import torch
 
@@ -18,7 +18,7 @@ from vlp.records import Batch
 AHEAD = 2
 
 
-def prefetched(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+def prefetched(batches: Iterable[Batch], device: torch.device) -> Generator[Batch, None, None]:
     """Yield ``batches`` on ``device``, in order, up to ``AHEAD`` of them ready beforehand.
 
     What goes wrong while one is built is raised here, where it would have been used. Closing the iterator ends

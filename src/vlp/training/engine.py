@@ -79,7 +79,9 @@ class Engine:
         self._original, self._in_parts = module, recipe.shard and world() > 1
         share_batch_statistics(module, device)
         self.module = copy.deepcopy(module) if self._in_parts else module
-        self.module.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        # FSDP cuts contiguous weights only; activations are channels_last either way, as the pixels come.
+        layout = torch.contiguous_format if self._in_parts else torch.channels_last
+        self.module.to(device, memory_format=layout).train()  # type: ignore[call-overload]
         self._forward: Any = sharded(self.module) if self._in_parts else self.module
         groups = parameter_groups(self.module, recipe.weight_decay, recipe.learning_rate, rates)
         self.optimizer = torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
@@ -130,7 +132,7 @@ class Engine:
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
                     scalars = {name: value.float() for name, value in self._forward(batch).items()}
                 loss = total_loss(scalars, self.weights, number, check=check)
-                (loss / len(parts) if len(parts) > 1 else loss).backward()  # type: ignore[no-untyped-call]
+                (loss / len(parts) if len(parts) > 1 else loss).backward()
             found.append({name: value.detach() for name, value in scalars.items()})
         if number == 0:
             _check_used(self.module)
@@ -144,7 +146,7 @@ class Engine:
         if self._in_parts:
             self.module.set_requires_gradient_sync(last)  # type: ignore[operator]
         elif world() > 1 and not last:
-            return self._forward.no_sync()  # type: ignore[no-any-return]
+            return self._forward.no_sync()
         return nullcontext()
 
 

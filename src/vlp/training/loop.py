@@ -79,7 +79,7 @@ def fit(
 
 def _loop(
     engine: Engine,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
     batches: Iterable[Batch],
     trained: Trained,
     what: str,
@@ -96,7 +96,7 @@ def _loop(
             found = engine.step(parts, step)
             _add(trained.sums, found)
             trained.step = step + 1
-            rate = schedule.get_last_lr()[0]
+            rate = float(schedule.get_last_lr()[0])
             schedule.step()
             clock.tick(sum(len(batch.images) for batch in parts) * world())
             if trained.step % recipe.log_every == 0 or trained.step == recipe.steps:
@@ -145,11 +145,11 @@ def _shared(batches: DataLoader[Batch], recipe: Recipe, first: int) -> DataLoade
     return batches
 
 
-def _resume_schedule(schedule: torch.optim.lr_scheduler.LRScheduler, step: int) -> None:
+def _resume_schedule(schedule: torch.optim.lr_scheduler.LambdaLR, step: int) -> None:
     """Bring the schedule to where it is after so many steps."""
     if step:
         schedule.last_epoch = step
-        rates = schedule.get_lr()
+        rates = [base * share(step) for base, share in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)]
         for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         schedule._last_lr = rates

@@ -31,9 +31,7 @@ def recomputing(module: nn.Module, wanted: bool) -> Iterator[None]:
     """Within it, the blocks of ``module`` keep their inputs only, and run again in the backward pass."""
     chosen = blocks(module) if wanted else []
     for block in chosen:
-        block.forward = partial(  # type: ignore[method-assign]
-            checkpoint, block.forward, use_reentrant=False, context_fn=partial(_contexts, block)
-        )
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=partial(_contexts, block))
     try:
         yield
     finally:
