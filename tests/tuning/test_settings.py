@@ -27,12 +27,12 @@ def test_the_projects_own_searches_name_parameters_that_there_are(task: str) -> 
         ("{low: 1, high: 2, choices: [1]}", "give low and high, or choices"),
         ("{low: 2, high: 1}", "low 2 is not below high 1"),
         ("{low: 0, high: 1, log: true}", "log wants a low above 0"),
-        ("{low: 1, hihg: 2}", "hihg: unknown key; did you mean 'high'?"),
+        ("{low: 1, hihg: 2}", "hihg: unknown key"),
     ],
 )
 def test_a_dimension_that_cannot_be_is_refused(tmp_path: Path, dimension: str, message: str) -> None:
     (tmp_path / "tuning.yaml").write_text(f"matching:\n  space:\n    seed: {dimension}\n")
-    with pytest.raises(ParamsError, match=message.replace("?", r"\?")):
+    with pytest.raises(ParamsError, match=message):
         load("matching", tmp_path / "tuning.yaml")
 
 
