@@ -41,7 +41,8 @@ class Head(Objective):
         super().__init__()
         self.image = nn.Linear(sizes.image, params.width, bias=False)
         self.text = nn.Linear(sizes.text, params.width, bias=False)
-        self.logit_scale = nn.Parameter(torch.tensor(-math.log(params.temperature)))
+        # One number, not a scalar: FSDP cannot cut those.
+        self.logit_scale = nn.Parameter(torch.tensor([-math.log(params.temperature)]))
 
     def embed_image(self, pooled: Tensor) -> Tensor:
         """Unit vectors [B, width] of pooled image features."""
