@@ -74,7 +74,7 @@ def is_first() -> bool:
 
 
 def precision(wanted: Literal["auto", "fp32", "bf16"]) -> Literal["no", "bf16"]:
-    """What accelerate is to be told: ``auto`` takes bf16 where the processor multiplies it in hardware."""
+    """``bf16`` under autocast, or ``no``: ``auto`` takes it where the processor multiplies it in hardware."""
     if wanted == "auto":
         has_bf16 = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else _cpu_has_bf16()
         return "bf16" if has_bf16 else "no"
