@@ -41,6 +41,7 @@ def main() -> None:
     task = plugin.Task(section, VLPModel.from_pretrained(PRETRAINED), prepared)
     task.warm_start(pretrained_heads(PRETRAINED))
     train = prepared.split("train")
+    task.prepare(train, params.seed)
     plans = Plans(len(train), recipe.batch_size, recipe.steps, params.seed)
     changed = augmenter(params.augment, prepared)
     batches = loader(train, task.collate, plans, seed=params.seed, workers=recipe.workers, augment=changed)

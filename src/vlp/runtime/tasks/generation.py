@@ -6,6 +6,7 @@ import numpy as np
 
 from vlp.runtime import sampling
 from vlp.runtime.inputs import InputError, repeated
+from vlp.runtime.sampling import Canvas, Told
 from vlp.runtime.tasks import base
 
 WORDLESS = np.array([0, -1])
@@ -13,7 +14,7 @@ WORDLESS = np.array([0, -1])
 
 
 class Answers(base.Answering):
-    """Graphs ``text`` (a text → tokens), ``step`` (points and texts → velocities), ``match`` (pictures and texts)."""
+    """Graphs ``text`` (what is read of a text), ``step`` (one place's code), ``paint`` (codes → levels), ``match``."""
 
     def generate(self, text: str, seed: int) -> np.ndarray:
         """As of ``Predictor.generate``."""
@@ -30,28 +31,52 @@ class Answers(base.Answering):
             seed: of the noise.
         """
         candidates = int(self.decision["candidates"])
-        pictures = sampling.pixels(self.flow_prepared(text, seed, candidates))
+        pictures = sampling.pixels(self.paint(self.write_prepared(text, seed, candidates)))
         if candidates == 1:
             return np.asarray(pictures[0])
-        told, _ = self._tokens(text, candidates)
-        return np.asarray(pictures[int(self.graphs["match"]({"images": pictures, **told})["logit"].argmax())])
-
-    def flow_prepared(self, text: str, seed: int, candidates: int) -> np.ndarray:
-        """Where the flow ends, float32 [candidates, 3, S, S], −1 to 1 and a little beyond. Args as above."""
-        told, untold = self._tokens(text, candidates)
-
-        def velocity(points: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            place = {"points": points, "times": times}
-            with_text, without = (self.graphs["step"]({**place, **side})["velocity"] for side in (told, untold))
-            return with_text, without
-
-        size = self.inputs.image_params.size
-        noise = sampling.noise([seed], candidates, (3, size, size))
-        return sampling.euler(velocity, noise, steps=self.decision["steps"], guidance=self.decision["guidance"])
-
-    def _tokens(self, text: str, candidates: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """What ``step`` is told of the text, and what it is told of a text without words."""
         tokens = self.inputs.tokens([text])
-        without = {name: array[:, WORDLESS] for name, array in tokens.items()}
-        sides = [{**self.graphs["text"](each), "attention_mask": each["attention_mask"]} for each in (tokens, without)]
-        return repeated(sides[0], candidates), repeated(sides[1], candidates)
+        told = {
+            "text_tokens": self.graphs["text"](tokens)["text_tokens"],
+            "attention_mask": tokens["attention_mask"],
+        }
+        logits = self.graphs["match"]({"images": pictures, **repeated(told, candidates)})["logit"]
+        return np.asarray(pictures[int(logits.argmax())])
+
+    def write_prepared(self, text: str, seed: int, candidates: int) -> np.ndarray:
+        """Codes of candidates, int64 [candidates, G, G]. Args as above."""
+        canvas = self.canvas
+        told, *untold = (_repeated(read, candidates) for read in self.read(text))
+        noise = sampling.noise([seed], candidates, canvas)
+        how = {name: float(self.decision[name]) for name in ("guidance", "least")}
+        return sampling.write(self.step, told, untold[0] if untold else None, noise, canvas, **how)
+
+    def step(self, known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One place, as of ``sampling.Step``."""
+        return self.graphs["step"]({name: np.ascontiguousarray(array) for name, array in known.items()})
+
+    def paint(self, codes: np.ndarray) -> np.ndarray:
+        """Levels float32 [N, 3, S, S], −1 to 1, of codes int64 [N, G, G]."""
+        return np.asarray(self.graphs["paint"]({"codes": codes})["levels"])
+
+    def read(self, text: str) -> list[Told]:
+        """What is read of a text and, where guidance asks for it, of one without words."""
+        tokens = self.inputs.tokens([text])
+        wordless = {name: array[:, WORDLESS] for name, array in tokens.items()}
+        sides = [tokens] if self.decision["guidance"] == 1 else [tokens, wordless]
+        read = [self.graphs["text"](side) for side in sides]
+        return [
+            Told(found["keys"], found["values"], side["attention_mask"])
+            for found, side in zip(read, sides, strict=True)
+        ]
+
+    @property
+    def canvas(self) -> Canvas:
+        """What is written on."""
+        return Canvas(**self.decision["canvas"])
+
+
+def _repeated(read: Told, times: int) -> Told:
+    """One text's reading, for ``times`` pictures."""
+    return Told(
+        np.repeat(read.keys, times, axis=1), np.repeat(read.values, times, axis=1), np.repeat(read.seen, times, axis=0)
+    )
