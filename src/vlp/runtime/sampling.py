@@ -1,13 +1,12 @@
-"""Writing a picture's codes place by place, in numpy: the same chance and the same steps whatever computes them.
+"""Telling a picture word by word, in numpy: the same chance and the same steps whatever computes them.
 
-A model says what is likely at the next place, given the text and the places before; one code is drawn, and so on, row
-by row. Guidance exaggerates what the text changes. Drawing is by the largest of logit plus noise, so that a seed is a
-picture and nothing is summed up that could round differently on another machine.
+A model says what is likely to be the next word, given the text and the words before; one is drawn, and so on. Guidance
+exaggerates what the text changes. Drawing is by the largest of logit plus noise, so that a seed is a picture and
+nothing is summed up that could round differently on another machine.
 
-Sources: writing codes and choosing among candidates, Ramesh et al. 2021, https://arxiv.org/abs/2102.12092; guidance,
-Ho & Salimans 2022, https://arxiv.org/abs/2207.12598, of logits by Gafni et al. 2022, https://arxiv.org/abs/2203.13131;
-drawing by the largest, Gumbel 1954, see Huijben et al. 2021, https://arxiv.org/abs/2110.01515; leaving out what is
-unlikely beside the likeliest, Nguyen et al. 2024, https://arxiv.org/abs/2407.01082
+Sources: guidance, Ho & Salimans 2022, https://arxiv.org/abs/2207.12598, of logits by Gafni et al. 2022,
+https://arxiv.org/abs/2203.13131; drawing by the largest, Gumbel 1954, see Huijben et al. 2021,
+https://arxiv.org/abs/2110.01515
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Step = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
-"""``window``, ``place``, ``keys``, ``values``, ``seen`` → ``logits``, ``key``, ``value``, as of ``Prior.step``."""
+"""``word``, ``place``, ``keys``, ``values``, ``seen`` → ``logits``, ``key``, ``value``, as of ``Prior.step``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,65 +29,46 @@ class Told:
     seen: np.ndarray
 
 
-@dataclass(frozen=True, slots=True)
-class Canvas:
-    """What is written on: ``grid`` rows and columns, and the margins that a window takes ``up`` and to each ``side``.
-
-    ``codes``: how many there are; that number itself stands for what is outside or not yet written.
-    """
-
-    grid: int
-    up: int
-    side: int
-    codes: int
-
-
-def noise(seeds: Sequence[int], count: int, canvas: Canvas) -> np.ndarray:
-    """Gumbel noise, float32 [seeds · count, places, codes]; by PCG64, the same anywhere.
+def noise(seeds: Sequence[int], count: int, places: int, words: int) -> np.ndarray:
+    """Gumbel noise, float32 [seeds · count, places, words]; by PCG64, the same anywhere.
 
     Args:
         seeds: not negative.
         count: pictures of each seed. The first ones do not depend on how many follow.
-        canvas: gives places and codes.
+        places: words of one picture.
+        words: different ones.
     """
     generators = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
-    shape = (count, canvas.grid**2, canvas.codes)
-    return np.concatenate([-np.log(each.standard_exponential(shape, dtype=np.float32)) for each in generators])
+    waits = np.concatenate([each.standard_exponential((count, places, words), dtype=np.float32) for each in generators])
+    return np.asarray(-np.log(np.maximum(waits, np.finfo(np.float32).tiny)))
 
 
-def write(
-    step: Step, told: Told, untold: Told | None, noise: np.ndarray, canvas: Canvas, *, guidance: float, least: float
-) -> np.ndarray:
-    """Write N pictures.
+def tell(step: Step, told: Told, untold: Told | None, noise: np.ndarray, *, guidance: float) -> np.ndarray:
+    """Tell N pictures.
 
     Args:
         step: the model.
         told: its reading of N texts.
         untold: of N texts without words; None, which saves half of the work, only where ``guidance`` is 1.
-        noise: as of ``noise``, [N, places, codes].
-        canvas: what is written on.
+        noise: as of ``noise``, [N, places, words].
         guidance: 1 is the model's own opinion with the text, more of it exaggerates what the text changes.
-        least: share of the likeliest code's probability below which a code is never drawn.
 
     Returns:
-        Codes int64 [N, grid, grid].
+        Words int64 [N, places].
     """
     assert untold is not None or guidance == 1
-    count, length = len(noise), told.seen.shape[1]
+    (count, places, words), length = noise.shape, told.seen.shape[1]
     sides = [told] if untold is None else [told, _longer(untold, length)]
-    rows = count * len(sides)
-    keys, values = (_memory([getattr(side, name) for side in sides], canvas) for name in ("keys", "values"))
-    seen = np.ones((rows, length + canvas.grid**2), np.int64)
+    keys, values = (_memory([getattr(side, name) for side in sides], places) for name in ("keys", "values"))
+    seen = np.ones((count * len(sides), length + places), np.int64)
     seen[:, :length] = np.concatenate([side.seen for side in sides])
-    page = np.full((count, canvas.grid + canvas.up, canvas.grid + 2 * canvas.side), canvas.codes, np.int64)
-    for place in range(canvas.grid**2):
-        row, column = divmod(place, canvas.grid)
-        window = page[:, row : row + canvas.up + 1, column : column + 2 * canvas.side + 1]
+    sentence = np.full((count, places + 1), words, np.int64)
+    for place in range(places):
         known = length + place
         found = step(
             {
-                "window": np.concatenate([window] * len(sides)),
-                "place": np.full(rows, place, np.int64),
+                "word": np.concatenate([sentence[:, place]] * len(sides)),
+                "place": np.full(len(seen), place, np.int64),
                 "keys": keys[:, :, :, :known],
                 "values": values[:, :, :, :known],
                 "seen": seen[:, :known],
@@ -99,14 +79,8 @@ def write(
         if len(sides) == 2:
             without = found["logits"][count:]
             logits = without + np.float32(guidance) * (logits - without)
-        page[:, row + canvas.up, column + canvas.side] = _drawn(logits, noise[:, place], least)
-    return page[:, canvas.up :, canvas.side : canvas.side + canvas.grid]
-
-
-def _drawn(logits: np.ndarray, noise: np.ndarray, least: float) -> np.ndarray:
-    """One code of each row of [N, K]: int64 [N]."""
-    floor = logits.max(1, keepdims=True) + (np.log(np.float32(least)) if least > 0 else -np.inf)
-    return np.asarray(np.where(logits >= floor, logits + noise, -np.inf).argmax(1))
+        sentence[:, place + 1] = (logits + noise[:, place]).argmax(1)
+    return sentence[:, 1:]
 
 
 def _longer(told: Told, length: int) -> Told:
@@ -116,11 +90,11 @@ def _longer(told: Told, length: int) -> Told:
     return Told(np.pad(told.keys, wide), np.pad(told.values, wide), np.pad(told.seen, [(0, 0), (0, more)]))
 
 
-def _memory(texts: list[np.ndarray], canvas: Canvas) -> np.ndarray:
+def _memory(texts: list[np.ndarray], places: int) -> np.ndarray:
     """Texts [layers, N, heads, L, d] one after the other, with room for every place behind them."""
     layers, _, heads, length, size = texts[0].shape
     rows = sum(text.shape[1] for text in texts)
-    memory = np.zeros((layers, rows, heads, length + canvas.grid**2, size), np.float32)
+    memory = np.zeros((layers, rows, heads, length + places, size), np.float32)
     np.concatenate(texts, axis=1, out=memory[:, :, :, :length])
     return memory
 

@@ -20,14 +20,13 @@ from vlp.training.determinism import seed_everything
 pytestmark = pytest.mark.slow
 
 SECTION = {
-    "codebook": {"patch": 8, "codes": 24, "pictures": 30, "patches": 1500, "rounds": 4},
+    "book": {"sprites": 12, "grounds": 4, "things": 3, "size": 12, "pictures": 40, "rounds": 4},
     "width": 32,
     "layers": 1,
     "heads": 2,
-    "captions_per_image": 3,
+    "captions_per_image": 2,
     "wordless": 0.2,
     "guidance": [2.0],
-    "least": 0.0,
     "candidates": 3,
     "prompts": 3,
     "calibration_prompts": 2,
@@ -60,11 +59,11 @@ def predictor(task: Task, prepared: Prepared, tmp_path_factory: pytest.TempPathF
 
 def test_both_think_the_same_likely_at_every_place(task: Task, predictor: Predictor, prepared: Prepared) -> None:
     made = comparison(task, predictor, prepared.split("test"), samples=2)
-    places, codes = task.canvas.grid**2, task.canvas.codes
+    places, words = task.words.places, task.words.count
     for request in made.requests:
         by_torch = made.by_torch(request)
-        assert by_torch.shape == (places * 2 * codes + 3 * 64 * 64,)
-        likely = by_torch[: places * 2 * codes].reshape(places, 2, codes)
+        assert by_torch.shape == (places * 2 * words + 3 * 64 * 64,)
+        likely = by_torch[: places * 2 * words].reshape(places, 2, words)
         np.testing.assert_allclose(likely.sum(2), 1, atol=1e-9)
         assert np.abs(likely[:, 0] - likely[:, 1]).max() > 1e-3, "with the text and without it"
         assert np.ptp(by_torch[-3 * 64 * 64 :]) > 0.1
@@ -74,7 +73,7 @@ def test_both_think_the_same_likely_at_every_place(task: Task, predictor: Predic
 
 def test_the_kept_candidate_is_the_same(task: Task, predictor: Predictor, prepared: Prepared) -> None:
     (asked,) = prompts(prepared.split("test"), 1)
-    how = {name: task.decision[name] for name in ("guidance", "least", "candidates")}
+    how = {name: task.decision[name] for name in ("guidance", "candidates")}
     drawn = task.draw([asked.ids], [5], **how)
     found = predictor.generate(asked.text, 5)
     assert found.dtype == np.uint8 and found.shape == (64, 64, 3)

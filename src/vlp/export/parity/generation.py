@@ -1,8 +1,8 @@
-"""Generation: one prompt a record, written by both from the same noise.
+"""Generation: one prompt a record, told by both.
 
-Both are led along the picture that PyTorch writes, for a difference that no eye could see may tip the choice between
-two codes that are as likely as each other, and from there on there would be two pictures to compare. Scores are what
-either thinks likely at each place on the way, and the levels of the picture at the end, 0 to 1.
+Both are led along the picture that PyTorch tells, for a difference that no eye could see may tip the choice between two
+words that are as likely as each other, and from there on there would be two pictures to compare. Scores are what either
+thinks likely at each place on the way, and the levels of the picture at the end, 0 to 1.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from vlp.data.loading import Examples
 from vlp.export.parity.base import Comparison
 from vlp.runtime import sampling
 from vlp.runtime.predictor import Predictor
-from vlp.runtime.sampling import Canvas, Step, Told
+from vlp.runtime.sampling import Step, Told
 from vlp.tasks.generation import report
 from vlp.tasks.generation.task import wordless
 
 if TYPE_CHECKING:
     from vlp.tasks.generation import Task
 
-PROMPTS = 8
+PROMPTS = 16
 """At most so many are drawn: a picture costs a thousand times what another task's answer does."""
 _FORCED = np.float32(1e6)
 """Noise that leaves no choice."""
@@ -38,34 +38,33 @@ def comparison(task: Task, predictor: Predictor, test: Examples, samples: int) -
     asked = report.prompts(test, min(samples, PROMPTS))
     answers = predictor.task("generation")
     guidance = float(task.decision["guidance"])
-    how = {"guidance": guidance, "least": float(task.decision["least"])}
-    written = task.write([prompt.ids for prompt in asked], list(range(len(asked))), candidates=1, **how)
+    ids = [prompt.ids for prompt in asked]
+    words = task.tell(ids, list(range(len(asked))), candidates=1, guidance=guidance)
 
     def by_torch(number: int) -> np.ndarray:
-        ids = asked[number].ids
-        read = [task.told([ids]), *([task.told([wordless(ids)])] if guidance != 1 else [])]
-        codes, likely = _follow(written[[number]], task.step, read, task.canvas)
+        read = [task.told([ids[number]]), *([task.told([wordless(ids[number])])] if guidance != 1 else [])]
+        again, likely = _follow(words[[number]], task.words.count, task.step, read)
         with torch.inference_mode():
-            levels = task.codebook.decode(torch.from_numpy(codes)).numpy()
+            levels = task.book.paint(torch.from_numpy(again)).numpy()
         return _scores(likely, levels)
 
     def by_runtime(number: int) -> np.ndarray:
         read = answers.read(asked[number].text)
-        codes, likely = _follow(written[[number]], answers.step, read, answers.canvas)
-        return _scores(likely, answers.paint(codes))
+        again, likely = _follow(words[[number]], answers.decision["words"], answers.step, read)
+        return _scores(likely, answers.paint(again))
 
     @torch.inference_mode()
     def matching_score(scores: np.ndarray) -> float:
         size = task.prepared.image_size
         levels = scores.reshape(len(asked), -1)[:, -3 * size**2 :].reshape(-1, 3, size, size)
         pictures = sampling.pixels((2 * levels - 1).astype(np.float32))
-        return task.matching_score(torch.from_numpy(pictures), [prompt.ids for prompt in asked])
+        return task.matching_score(torch.from_numpy(pictures), ids)
 
     return Comparison(requests=list(range(len(asked))), by_torch=by_torch, by_runtime=by_runtime, metric=matching_score)
 
 
-def _follow(codes: np.ndarray, step: Step, read: list[Told], canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
-    """Write these codes [1, G, G] and no others; beside them what was thought likely, [places, texts read, K]."""
+def _follow(words: np.ndarray, count: int, step: Step, read: list[Told]) -> tuple[np.ndarray, np.ndarray]:
+    """Tell these words [1, P] and no others; beside them what was thought likely, [P, texts read, V]."""
     likely: list[np.ndarray] = []
 
     def watched(known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -73,12 +72,11 @@ def _follow(codes: np.ndarray, step: Step, read: list[Told], canvas: Canvas) -> 
         likely.append(found["logits"].astype(np.float64))
         return found
 
-    noise = np.zeros((1, canvas.grid**2, canvas.codes), np.float32)
-    np.put_along_axis(noise, codes.reshape(1, -1, 1), _FORCED, axis=2)
-    told, untold = read[0], read[1] if len(read) > 1 else None
-    # Guidance changes nothing where codes are forced.
-    again = sampling.write(watched, told, untold, noise, canvas, guidance=1.0, least=0.0)
-    assert np.array_equal(again, codes)
+    noise = np.zeros((1, words.shape[1], count), np.float32)
+    np.put_along_axis(noise, words[..., None], _FORCED, axis=2)
+    # Guidance changes nothing where words are forced.
+    again = sampling.tell(watched, read[0], read[1] if len(read) > 1 else None, noise, guidance=1.0)
+    assert np.array_equal(again, words)
     return again, np.stack(likely)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from vlp.runtime import sampling
 from vlp.runtime.inputs import InputError, repeated
-from vlp.runtime.sampling import Canvas, Told
+from vlp.runtime.sampling import Told
 from vlp.runtime.tasks import base
 
 WORDLESS = np.array([0, -1])
@@ -14,7 +14,7 @@ WORDLESS = np.array([0, -1])
 
 
 class Answers(base.Answering):
-    """Graphs ``text`` (what is read of a text), ``step`` (one place's code), ``paint`` (codes → levels), ``match``."""
+    """Graphs ``text`` (what is read of it), ``step`` (what follows a word), ``paint`` (words → levels), ``match``."""
 
     def generate(self, text: str, seed: int) -> np.ndarray:
         """As of ``Predictor.generate``."""
@@ -31,7 +31,7 @@ class Answers(base.Answering):
             seed: of the noise.
         """
         candidates = int(self.decision["candidates"])
-        pictures = sampling.pixels(self.paint(self.write_prepared(text, seed, candidates)))
+        pictures = sampling.pixels(self.paint(self.tell_prepared(text, seed, candidates)))
         if candidates == 1:
             return np.asarray(pictures[0])
         tokens = self.inputs.tokens([text])
@@ -42,21 +42,20 @@ class Answers(base.Answering):
         logits = self.graphs["match"]({"images": pictures, **repeated(told, candidates)})["logit"]
         return np.asarray(pictures[int(logits.argmax())])
 
-    def write_prepared(self, text: str, seed: int, candidates: int) -> np.ndarray:
-        """Codes of candidates, int64 [candidates, G, G]. Args as above."""
-        canvas = self.canvas
+    def tell_prepared(self, text: str, seed: int, candidates: int) -> np.ndarray:
+        """The words of candidates, int64 [candidates, P]. Args as above."""
         told, *untold = (_repeated(read, candidates) for read in self.read(text))
-        noise = sampling.noise([seed], candidates, canvas)
-        how = {name: float(self.decision[name]) for name in ("guidance", "least")}
-        return sampling.write(self.step, told, untold[0] if untold else None, noise, canvas, **how)
+        noise = sampling.noise([seed], candidates, self.decision["places"], self.decision["words"])
+        guidance = float(self.decision["guidance"])
+        return sampling.tell(self.step, told, untold[0] if untold else None, noise, guidance=guidance)
 
     def step(self, known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """One place, as of ``sampling.Step``."""
         return self.graphs["step"]({name: np.ascontiguousarray(array) for name, array in known.items()})
 
-    def paint(self, codes: np.ndarray) -> np.ndarray:
-        """Levels float32 [N, 3, S, S], −1 to 1, of codes int64 [N, G, G]."""
-        return np.asarray(self.graphs["paint"]({"codes": codes})["levels"])
+    def paint(self, words: np.ndarray) -> np.ndarray:
+        """Levels float32 [N, 3, S, S], −1 to 1, of words int64 [N, P]."""
+        return np.asarray(self.graphs["paint"]({"words": words})["levels"])
 
     def read(self, text: str) -> list[Told]:
         """What is read of a text and, where guidance asks for it, of one without words."""
@@ -68,11 +67,6 @@ class Answers(base.Answering):
             Told(found["keys"], found["values"], side["attention_mask"])
             for found, side in zip(read, sides, strict=True)
         ]
-
-    @property
-    def canvas(self) -> Canvas:
-        """What is written on."""
-        return Canvas(**self.decision["canvas"])
 
 
 def _repeated(read: Told, times: int) -> Told:

@@ -1,27 +1,25 @@
-"""The model that writes a picture's codes: place by place, led by a text.
+"""The model that tells a picture word by word, led by a text.
 
-Each place sees the patches right beside and above it at once, through one wide convolution that leaves out what is not
-yet written: outlines are continued from there. Attention to all earlier places and to the text says what else there
-is, and what shall be. Training sees all places of a picture in one pass; writing takes one place a step and keeps the
-keys and values of what came before, those of the text first.
+A picture is a short sentence of its own (``vlp.tasks.generation.book``): a ground, then things and their boxes. Each
+place attends to the text and to all places before it. Training sees all places in one pass; telling takes one a step
+and keeps the keys and values of what came before, those of the text first.
 
-Sources: text to codes to picture, Ramesh et al. 2021 (DALL·E), https://arxiv.org/abs/2102.12092; masked convolutions,
-van den Oord et al. 2016, https://arxiv.org/abs/1606.05328; that writing in a fixed order is diffusion which masks one
-place a step, Austin et al. 2021, https://arxiv.org/abs/2107.03006
+Sources: text to layout, word by word, Li et al. 2019, https://arxiv.org/abs/1902.10740; text to words of a picture to
+picture, Ramesh et al. 2021 (DALL·E), https://arxiv.org/abs/2102.12092; that telling in a fixed order is diffusion which
+masks one word a step, Austin et al. 2021, https://arxiv.org/abs/2107.03006
 """
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlp.models.attention import SelfAttention, feed_forward, mask_bias, split_heads
 
-UP, SIDE = 4, 4
-"""Rows above and columns to either side that the convolution sees."""
 _NEVER = -1e4
-"""Added to the score of what may not be looked at, as of ``mask_bias``."""
+"""Added to the score of what may not be looked at or told, as of ``mask_bias``."""
 
 KeyValue = tuple[Tensor, Tensor]
 """Keys and values, [N, heads, T, d] each."""
@@ -77,42 +75,33 @@ class Layer(nn.Module):
 
 
 class Prior(nn.Module):
-    """What is likely at the next place.
+    """What is likely to be the next word.
 
     Args:
-        codes: K.
-        pixels: V, numbers that say what a code looks like.
-        grid: G, places a row and rows.
+        legal: which words may stand at which place, bool [P, V].
         text_width: Dt of the frozen text encoder's tokens.
         width: D.
         layers: of attention.
         heads: of them; a divisor of ``width`` and of ``text_width``.
     """
 
-    def __init__(
-        self, codes: int, *, pixels: int, grid: int, text_width: int, width: int, layers: int, heads: int
-    ) -> None:
+    illegal: Tensor
+
+    def __init__(self, legal: Tensor, *, text_width: int, width: int, layers: int, heads: int) -> None:
         super().__init__()
-        self.codes = codes
-        embedded = max(width // 4, 8)
-        self.embedding = nn.Embedding(codes + 1, embedded)
-        self.seen = nn.Linear(pixels, embedded, bias=False)
-        self.local = nn.Conv2d(embedded, width, (UP + 1, 2 * SIDE + 1))
-        written = torch.ones(UP + 1, 2 * SIDE + 1)
-        written[UP, SIDE:] = 0
-        self.register_buffer("written", written, persistent=False)
-        self.places = nn.Parameter(0.1 * torch.randn(grid**2, width))
+        places, words = legal.shape
+        self.start = words
+        self.register_buffer("illegal", _NEVER * (~legal).float(), persistent=False)
+        self.words = nn.Embedding(words + 1, width)
+        self.places = nn.Embedding(places, width)
         self.text_norm = nn.LayerNorm(text_width)
         self.text_attention = SelfAttention(text_width, heads, dropout=0.0)
         self.text_feed_forward = feed_forward(text_width, 2.0, dropout=0.0)
         self.layers = nn.ModuleList(Layer(width, text_width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        # A code is likely for what it looks like, and for itself.
-        self.look = nn.Linear(width, pixels)
-        self.code = nn.Linear(width, codes)
-        nn.init.normal_(self.embedding.weight, std=0.1)
-        nn.init.normal_(self.seen.weight, std=0.2)
-        nn.init.zeros_(self.code.weight)
+        self.next = nn.Linear(width, words)
+        for table in (self.words, self.places):
+            nn.init.normal_(table.weight, std=0.3)
 
     def read(self, text: Tensor, attention_mask: Tensor) -> list[KeyValue]:
         """The memory of each layer: the texts' keys and values, [N, heads, L, d] each.
@@ -125,70 +114,52 @@ class Prior(nn.Module):
         told, _ = self.text_attention(text, mask_bias(attention_mask, text.dtype))
         text = text + told
         text = text + self.text_feed_forward(text)
-        return [layer.memory(text) for layer in self.layers]
+        return [layer.memory(text) for layer in cast("list[Layer]", list(self.layers))]
 
     def reading(self, text: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """``read`` as two tensors, [layers, N, heads, L, d] each: what ``step`` begins with."""
         memories = self.read(text, attention_mask)
         return torch.stack([key for key, _ in memories]), torch.stack([value for _, value in memories])
 
-    def forward(self, codes: Tensor, text: Tensor, attention_mask: Tensor, centres: Tensor) -> Tensor:
+    def forward(self, words: Tensor, text: Tensor, attention_mask: Tensor) -> Tensor:
         """What is likely at every place of pictures that are there, given the places before it.
 
         Args:
-            codes: int64 [N, G, G].
-            text: tokens of the text encoder, [N · C, L, Dt]: C texts a picture, told together, one after the other.
-            attention_mask: int64 [N · C, L].
-            centres: what each code looks like, [K, V].
+            words: int64 [N, P].
+            text: tokens of the text encoder, [N, L, Dt].
+            attention_mask: int64 [N, L].
 
         Returns:
-            Logits float32 [N, G · G, K].
+            Logits float32 [N, P, V].
         """
-        x = self._enter(F.pad(codes, (SIDE, SIDE, UP, 0), value=self.codes), centres).flatten(2).transpose(1, 2)
-        x = x + self.places.to(x.dtype)
-        later = torch.full((x.shape[1], x.shape[1]), _NEVER, device=x.device).triu(1).to(x.dtype)
-        bias = mask_bias(attention_mask.reshape(len(codes), -1), x.dtype)
+        before = torch.cat([torch.full_like(words[:, :1], self.start), words[:, :-1]], dim=1)
+        x = self.words(before) + self.places.weight
+        later = torch.full((x.shape[1], x.shape[1]), _NEVER, device=x.device).triu(1)
+        bias = mask_bias(attention_mask, x.dtype)
         for layer, memory in zip(self.layers, self.read(text, attention_mask), strict=True):
-            key, value = (_together(side, len(codes)) for side in memory)
-            x, _ = layer(x, (key, value), bias, later)
-        return self._leave(x, centres)
+            x, _ = layer(x, memory, bias, later)
+        return self.next(self.norm(x)).float() + self.illegal
 
     def step(
-        self, window: Tensor, place: Tensor, keys: Tensor, values: Tensor, seen: Tensor, centres: Tensor
+        self, word: Tensor, place: Tensor, keys: Tensor, values: Tensor, seen: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What is likely at one place.
 
         Args:
-            window: codes around it, K where there are none, int64 [N, UP + 1, 2 · SIDE + 1].
+            word: the one before it, int64 [N]; V at the first place.
             place: its number, int64 [N].
             keys: of the text and of all places before, float32 [layers, N, heads, T, d].
             values: likewise.
             seen: int64 [N, T], 0 where there is nothing: a shorter text's padding.
-            centres: as of ``forward``.
 
         Returns:
-            Logits float32 [N, K], and the keys and values of this place, [layers, N, heads, d] each.
+            Logits float32 [N, V], and the keys and values of this place, [layers, N, heads, d] each.
         """
-        x = self._enter(window, centres).flatten(2).transpose(1, 2) + self.places[place][:, None]
+        x = (self.words(word) + self.places(place))[:, None]
         bias = mask_bias(seen, x.dtype)
         own: list[KeyValue] = []
         for number, layer in enumerate(self.layers):
             x, found = layer(x, (keys[number], values[number]), bias, None)
             own.append(found)
         key, value = (torch.stack([each[side].squeeze(2) for each in own]) for side in (0, 1))
-        return self._leave(x, centres).squeeze(1), key, value
-
-    def _enter(self, codes: Tensor, centres: Tensor) -> Tensor:
-        """Codes with a margin, int64 [N, G + UP, G + 2 · SIDE], as places see them: [N, D, G, G]."""
-        table = self.embedding.weight + F.pad(self.seen(centres), (0, 0, 0, 1))
-        seen = F.embedding(codes, table).permute(0, 3, 1, 2)
-        return F.conv2d(seen, self.local.weight * self.written, self.local.bias)
-
-    def _leave(self, x: Tensor, centres: Tensor) -> Tensor:
-        x = self.norm(x)
-        return (self.code(x) + F.linear(self.look(x), centres.to(x.dtype))).float()
-
-
-def _together(side: Tensor, pictures: int) -> Tensor:
-    """[N · C, heads, L, d] of C texts a picture → [N, heads, C · L, d]."""
-    return side.unflatten(0, (pictures, -1)).transpose(1, 2).flatten(2, 3)
+        return self.next(self.norm(x)).squeeze(1).float() + self.illegal[place], key, value

@@ -1,19 +1,18 @@
 """Text-to-image generation: a picture of what this text says.
 
-A picture is a grid of codes out of a book of patches (``codebook``); a model writes them place by place, led by the
-frozen, pre-trained text encoder (``prior``). Several candidates are drawn for each prompt and the one is kept that the
-pre-trained matching head thinks truest: DALL·E's three parts. What is drawn is judged by a parser that knows none of
+A picture is a ground and things on it, each a sprite out of a learned book and a box (``book``); a model tells it word
+by word, led by the frozen, pre-trained text encoder (``prior``). Several candidates are drawn for each prompt and the
+one is kept that the pre-trained matching head thinks truest. What is drawn is judged by a parser that knows none of
 these models (``vlp.tasks.generation.parser``), where prompts speak of scenes.
 
-Sources: codes, prior and the choice among candidates, Ramesh et al. 2021, https://arxiv.org/abs/2102.12092; guidance,
-Ho & Salimans 2022, https://arxiv.org/abs/2207.12598; more captions a picture than one, Betker et al. 2023 (DALL·E 3),
-https://cdn.openai.com/papers/dall-e-3.pdf
+Sources: text to layout to picture, Hong et al. 2018, https://arxiv.org/abs/1801.05091; the choice among candidates,
+Ramesh et al. 2021, https://arxiv.org/abs/2102.12092; guidance, Ho & Salimans 2022, https://arxiv.org/abs/2207.12598
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -28,35 +27,35 @@ from vlp.models.modeling import VLPModel
 from vlp.params import Section
 from vlp.records import Batch
 from vlp.runtime import sampling
-from vlp.runtime.sampling import Canvas, Told
+from vlp.runtime.sampling import Told
 from vlp.tasks import base
 from vlp.tasks.base import Evaluation, ExportPart, TaskParams
 from vlp.tasks.generation import report
-from vlp.tasks.generation.codebook import Codebook
-from vlp.tasks.generation.prior import SIDE, UP, Prior
+from vlp.tasks.generation.book import Book, Words
+from vlp.tasks.generation.prior import Prior
 
 
-class CodebookParams(Section):
-    """``tasks.generation.codebook``."""
+class BookParams(Section):
+    """``tasks.generation.book``."""
 
-    patch: int = Field(gt=0, description="pixels that a code is wide; a divisor of image.size")
-    codes: int = Field(gt=1, description="patches in the book")
-    pictures: int = Field(gt=0, description="of the train split that it is made of")
-    patches: int = Field(gt=0, description="drawn from them, by contrast")
+    sprites: int = Field(gt=0, description="that things are painted with")
+    grounds: int = Field(gt=0, description="colours that a picture may have behind its things")
+    things: int = Field(gt=0, description="at most, of one picture; of more regions some are drawn")
+    size: int = Field(gt=0, description="pixels that a sprite is kept at, a side")
+    pictures: int = Field(gt=0, description="of the train split that the book is made of")
     rounds: int = Field(gt=0, description="of k-means")
 
 
 class Params(TaskParams):
     """``tasks.generation``."""
 
-    codebook: CodebookParams
-    width: int = Field(ge=8, multiple_of=8, description="of the model that writes codes")
+    book: BookParams
+    width: int = Field(ge=8, multiple_of=8, description="of the model that tells pictures")
     layers: int = Field(gt=0, description="of attention")
     heads: int = Field(gt=0, description="of attention; a divisor of the width and of the text encoder's")
-    captions_per_image: int = Field(gt=0, description="at most, told together; half of all steps tell one")
+    captions_per_image: int = Field(gt=0, description="drawn a step, each told the same picture")
     wordless: float = Field(gt=0, lt=1, description="share of pictures that nothing is told of: what guidance leaves")
     guidance: tuple[float, ...] = Field(min_length=1, description="strengths that validation chooses from")
-    least: float = Field(ge=0, lt=1, description="share of the likeliest code's probability that a code must have")
     candidates: int = Field(gt=0, description="drawn for each prompt; the matching head keeps one")
     prompts: int = Field(gt=0, description="captions of the test split, one a record, that are drawn and judged")
     calibration_prompts: int = Field(gt=0, description="captions of the validation split")
@@ -76,7 +75,7 @@ class Drawn:
 
 
 class Task(base.Task):
-    """A codebook and a prior beside a backbone that is left as it is."""
+    """A book and a prior beside a backbone that is left as it is."""
 
     params_class = Params
     name = "generation"
@@ -84,15 +83,12 @@ class Task(base.Task):
 
     def __init__(self, params: Params, model: VLPModel, prepared: Prepared) -> None:
         super().__init__(params, model, prepared)
-        patch, size = params.codebook.patch, prepared.image_size
-        if size % patch:
-            raise ValueError(f"tasks.generation.codebook.patch: image.size {size} is no multiple of {patch} pixels")
-        self.canvas = Canvas(grid=size // patch, up=UP, side=SIDE, codes=params.codebook.codes)
-        self.codebook = Codebook(params.codebook.codes, patch)
+        book = params.book
+        self.words = Words(book.sprites, book.grounds, prepared.image_size, book.things)
+        self.book = Book(self.words, book.size)
+        self.has_regions = bool(prepared.summary["splits"]["train"]["regions"])
         self.prior = Prior(
-            params.codebook.codes,
-            pixels=3 * patch**2,
-            grid=size // patch,
+            self.words.legal(),
             text_width=model.text_width,
             width=params.width,
             layers=params.layers,
@@ -119,14 +115,29 @@ class Task(base.Task):
             )
 
     def prepare(self, train: Examples, seed: int) -> None:
-        """Make the codebook of training pictures, evenly spread over the split.
+        """Make the book of training pictures, evenly spread over the split.
 
         Raises:
-            ValueError: as of ``Codebook.fit``.
+            ValueError: as of ``Book.fit``.
         """
-        book = self.params.codebook
-        rows = np.unique(np.linspace(0, len(train) - 1, min(book.pictures, len(train))).astype(np.int64))
-        self.codebook.fit(train.images(rows.tolist()), patches=book.patches, rounds=book.rounds, seed=seed)
+        book = self.params.book
+        rows = np.unique(np.linspace(0, len(train) - 1, min(book.pictures, len(train))).astype(np.int64)).tolist()
+        masks = self._regions(train, rows, np.random.default_rng(seed))
+        self.book.fit(train.images(rows), masks, rounds=book.rounds, seed=seed)
+
+    def _regions(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Tensor:
+        """The masks of some regions of each row in any order, empty where there are fewer: bool [B, things, S, S].
+
+        Where no record of the data has a region, each picture is one thing, all of it.
+        """
+        side, most = self.words.side, self.words.things
+        whole = np.ones((side, side), bool)
+        found = np.zeros((len(rows), most, side, side), bool)
+        for place, row in enumerate(rows):
+            masks = [mask for mask in examples.masks(row) if mask.any()] if self.has_regions else [whole]
+            for number, chosen in enumerate(rng.permutation(len(masks))[:most]):
+                found[place, number] = masks[chosen]
+        return torch.from_numpy(found)
 
     def train(self, mode: bool = True) -> Self:
         """The prior only: the backbone's norms and dropout stay as in use."""
@@ -135,45 +146,44 @@ class Task(base.Task):
         return self
 
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
-        """``caption``: as many captions of each image as of the others; of some images none has its words."""
-        most = self.params.captions_per_image
-        each = 1 if rng.random() < 0.5 else int(rng.integers(1, most + 1))
+        """``caption``: captions of each image, a share of them without their words; target ``regions``, their masks.
+
+        An image whose things nobody has outlined is no bare ground: it has no captions here.
+        """
+        regions = self._regions(examples, rows, rng)
+        outlined = regions.flatten(1).any(1).tolist()
         texts: list[TokenIds] = []
         owner: list[int] = []
         for place, row in enumerate(rows):
-            ids = examples.ids("captions", "ids", row)
-            nothing = rng.random() < self.params.wordless
-            for chosen in draw(len(ids), each, rng):
+            ids = examples.ids("captions", "ids", row) if outlined[place] else []
+            for chosen in draw(len(ids), self.params.captions_per_image, rng):
                 text = ids[chosen]
                 assert text is not None
-                texts.append(wordless(text) if nothing else text)
+                texts.append(wordless(text) if rng.random() < self.params.wordless else text)
                 owner.append(place)
         padded = pad(texts, owner, self.prepared.pad_id)
-        return Batch(images=examples.images(rows), texts={"caption": padded}, targets={})
+        return Batch(images=examples.images(rows), texts={"caption": padded}, targets={"regions": regions})
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """What each code of a picture costs, given those before it: nats."""
+        """What each word of a picture costs, given those before it: nats."""
         texts = batch.texts["caption"]
         with torch.no_grad():
             text = self.model.encode_text(texts.input_ids, texts.attention_mask).tokens
-            # Pictures without any caption have nothing to be told, and are left out.
-            told = texts.image_index.unique_consecutive()
-            codes = self.codebook.encode(batch.images.index_select(0, told))
-        logits = self.prior(codes, text, texts.attention_mask, self.codebook.centres)
-        return {"code_loss": F.cross_entropy(logits.flatten(0, 1), codes.flatten())}
+            with torch.autocast(batch.images.device.type, enabled=False):
+                words = self.book.encode(batch.images, batch.targets["regions"])
+            words = words.index_select(0, texts.image_index)
+        logits = self.prior(words, text, texts.attention_mask)
+        return {"word_loss": F.cross_entropy(logits.flatten(0, 1), words.flatten())}
 
     @torch.inference_mode()
-    def draw(
-        self, texts: Sequence[TokenIds], seeds: Sequence[int], *, candidates: int, guidance: float, least: float
-    ) -> Drawn:
+    def draw(self, texts: Sequence[TokenIds], seeds: Sequence[int], *, candidates: int, guidance: float) -> Drawn:
         """Pictures of texts.
 
         Args:
             texts: token ids of M prompts.
             seeds: of each one's noise.
             candidates: of each prompt.
-            guidance: as of ``vlp.runtime.sampling.write``.
-            least: likewise.
+            guidance: as of ``vlp.runtime.sampling.tell``.
         """
         self.eval()
         at_once = max(1, self.params.evaluation_batch_size // candidates)
@@ -181,24 +191,20 @@ class Task(base.Task):
         logits: list[np.ndarray] = []
         for start in range(0, len(texts), at_once):
             some = texts[start : start + at_once]
-            codes = self.write(
-                some, seeds[start : start + at_once], candidates=candidates, guidance=guidance, least=least
-            )
-            found = sampling.pixels(self.codebook.decode(torch.from_numpy(codes)).numpy())
+            words = self.tell(some, seeds[start : start + at_once], candidates=candidates, guidance=guidance)
+            found = sampling.pixels(self.book.paint(torch.from_numpy(words)).numpy())
             pictures.append(found.reshape(len(some), candidates, *found.shape[1:]))
             told = self._tokens(some, candidates)
             logits.append(self.match(torch.from_numpy(found), *told).numpy().reshape(len(some), candidates))
         return Drawn(np.concatenate(pictures), np.concatenate(logits))
 
     @torch.inference_mode()
-    def write(
-        self, texts: Sequence[TokenIds], seeds: Sequence[int], *, candidates: int, guidance: float, least: float
-    ) -> np.ndarray:
-        """Codes of pictures, int64 [M · candidates, G, G]. Args as of ``draw``."""
+    def tell(self, texts: Sequence[TokenIds], seeds: Sequence[int], *, candidates: int, guidance: float) -> np.ndarray:
+        """The words of pictures, int64 [M · candidates, P]. Args as of ``draw``."""
         told = self.told(texts, candidates)
         untold = None if guidance == 1 else self.told([wordless(text) for text in texts], candidates)
-        noise = sampling.noise(seeds, candidates, self.canvas)
-        return sampling.write(self.step, told, untold, noise, self.canvas, guidance=guidance, least=least)
+        noise = sampling.noise(seeds, candidates, self.words.places, self.words.count)
+        return sampling.tell(self.step, told, untold, noise, guidance=guidance)
 
     @torch.inference_mode()
     def told(self, texts: Sequence[TokenIds], times: int = 1) -> Told:
@@ -211,7 +217,7 @@ class Task(base.Task):
     def step(self, known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """One place, as of ``vlp.runtime.sampling.Step``."""
         tensors = {name: torch.from_numpy(array) for name, array in known.items()}
-        found = self.prior.step(**tensors, centres=self.codebook.centres)
+        found = self.prior.step(**tensors)
         return {name: tensor.numpy() for name, tensor in zip(("logits", "key", "value"), found, strict=True)}
 
     def _tokens(self, texts: Sequence[TokenIds], times: int) -> tuple[Tensor, Tensor]:
@@ -242,16 +248,16 @@ class Task(base.Task):
         seeds = [seed + number for number in range(len(prompts))]
         found = {
             strength: self.draw(
-                [prompt.ids for prompt in prompts], seeds, candidates=1, guidance=strength, least=self.params.least
+                [prompt.ids for prompt in prompts], seeds, candidates=1, guidance=strength
             ).logits.mean()
             for strength in (self.params.guidance if len(self.params.guidance) > 1 else ())
         }
         best = max(found, key=lambda strength: float(found[strength])) if found else self.params.guidance[0]
         self.decision = {
             "guidance": best,
-            "least": self.params.least,
             "candidates": self.params.candidates,
-            "canvas": asdict(self.canvas),
+            "places": self.words.places,
+            "words": self.words.count,
         }
 
     def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:
@@ -259,7 +265,7 @@ class Task(base.Task):
         prompts = report.prompts(test, self.params.prompts)
         ids = [prompt.ids for prompt in prompts]
         seeds = [seed + number for number in range(len(prompts))]
-        how = {name: self.decision[name] for name in ("guidance", "least", "candidates")}
+        how = {name: self.decision[name] for name in ("guidance", "candidates")}
         drawn = self.draw(ids, seeds, **how)
         # Another record's picture for each prompt: what chance gives.
         rows = [prompt.row for prompt in prompts]
@@ -278,18 +284,18 @@ class Task(base.Task):
         )
 
     def export_parts(self) -> dict[str, ExportPart]:
-        """``text``: N texts to tokens and what the prior reads of them; ``step``: N windows to logits; ``paint``: codes
-        to levels; ``match``: N pictures and texts to logits.
+        """``text``: N texts to tokens and what the prior reads of them; ``step``: N words to what follows; ``paint``: N
+        pictures' words to levels; ``match``: N pictures and texts to logits.
         """
         self.eval()
-        size, grid = self.prepared.image_size, self.canvas.grid
+        size = self.prepared.image_size
         ids = torch.full((2, 8), self.prepared.mask_id, dtype=torch.int64)
         mask = torch.ones_like(ids)
         with torch.no_grad():
             tokens = self.model.encode_text(ids, mask).tokens
             keys, values = self.prior.reading(tokens, mask)
         text, rows, known = {0: "texts", 1: "length"}, {0: "texts"}, {1: "texts", 3: "length"}
-        window = torch.zeros(2, UP + 1, 2 * SIDE + 1, dtype=torch.int64)
+        word = torch.zeros(2, dtype=torch.int64)
         told = {"text_tokens": tokens, "attention_mask": mask}
         return {
             "text": ExportPart(
@@ -299,15 +305,15 @@ class Task(base.Task):
                 outputs=("text_tokens", "keys", "values"),
             ),
             "step": ExportPart(
-                module=_Step(self),
-                inputs={"window": window, "place": window[:, 0, 0], "keys": keys, "values": values, "seen": mask},
-                dynamic={"window": rows, "place": rows, "keys": known, "values": known, "seen": text},
+                module=_Step(self.prior),
+                inputs={"word": word, "place": word, "keys": keys, "values": values, "seen": mask},
+                dynamic={"word": rows, "place": rows, "keys": known, "values": known, "seen": text},
                 outputs=("logits", "key", "value"),
             ),
             "paint": ExportPart(
-                module=_Paint(self.codebook),
-                inputs={"codes": torch.zeros(2, grid, grid, dtype=torch.int64)},
-                dynamic={"codes": rows},
+                module=_Paint(self.book),
+                inputs={"words": torch.full((2, self.words.places), self.words.sprites + 1, dtype=torch.int64)},
+                dynamic={"words": rows},
                 outputs=("levels",),
             ),
             "match": ExportPart(
@@ -330,21 +336,23 @@ class _Text(nn.Module):
 
 
 class _Step(nn.Module):
-    def __init__(self, task: Task) -> None:
+    def __init__(self, prior: Prior) -> None:
         super().__init__()
-        self.prior, self.codebook = task.prior, task.codebook
+        self.prior = prior
 
-    def forward(self, *known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.prior.step(*known, centres=self.codebook.centres)
+    def forward(
+        self, word: Tensor, place: Tensor, keys: Tensor, values: Tensor, seen: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self.prior.step(word, place, keys, values, seen)
 
 
 class _Paint(nn.Module):
-    def __init__(self, codebook: Codebook) -> None:
+    def __init__(self, book: Book) -> None:
         super().__init__()
-        self.codebook = codebook
+        self.book = book
 
-    def forward(self, codes: Tensor) -> Tensor:
-        return self.codebook.decode(codes)
+    def forward(self, words: Tensor) -> Tensor:
+        return self.book.paint(words)
 
 
 class _Match(nn.Module):
