@@ -30,7 +30,7 @@ from vlp.models.features import ImageFeatures
 from vlp.models.modeling import VLPModel
 from vlp.records import Batch
 from vlp.tasks import base
-from vlp.tasks.base import Evaluation, ExportPart, TaskParams, image_part
+from vlp.tasks.base import Evaluation, ExportPart, TaskParams, fused_part, image_part
 from vlp.tasks.matching.negatives import nearest_others, random_others
 
 
@@ -243,38 +243,10 @@ class Task(base.Task):
         self.eval()
         size = self.prepared.image_size
         images = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-        features = self.model.encode_image(images)
-        ids = torch.full((2, 8), self.prepared.mask_id, dtype=torch.int64)
-        text = {0: "texts", 1: "length"}
         return {
             "image": image_part(self.model, images),
-            "score": ExportPart(
-                module=_Score(self),
-                inputs={
-                    "image_tokens": features.tokens.detach(),
-                    "image_pooled": features.pooled.detach(),
-                    "input_ids": ids,
-                    "attention_mask": torch.ones_like(ids),
-                },
-                dynamic={
-                    "image_tokens": {0: "texts"},
-                    "image_pooled": {0: "texts"},
-                    "input_ids": text,
-                    "attention_mask": text,
-                },
-                outputs=("logit",),
-            ),
+            "score": fused_part(self, self.logits, images, "logit"),
         }
-
-
-class _Score(nn.Module):
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.task = task
-
-    def forward(self, image_tokens: Tensor, image_pooled: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        image = ImageFeatures(tokens=image_tokens, pooled=image_pooled)
-        return self.task.logits(image, input_ids, attention_mask)
 
 
 def _filled(edits: Sequence[TokenIds | None], others: Sequence[TokenIds | None]) -> list[TokenIds | None]:
