@@ -142,7 +142,8 @@ class Head(Objective):
                     "pretrain.objectives.grounding: count_weight: the fusion block does not count; set it to 0, or "
                     "counting_heads of cross_attention to 1 or more"
                 )
-            loss = loss + self.params.count_weight * _counted_once(fused.gates, targets["region_middles"], asked_BL)
+            found["count_error"] = _counted_once(fused.gates, targets["region_middles"], asked_BL)
+            loss = loss + self.params.count_weight * found["count_error"]
         return {"grounding_loss": loss, **found, "looked_there": mass.mean()}
 
 
