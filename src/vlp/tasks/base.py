@@ -198,6 +198,11 @@ class _Fused(nn.Module):
         return self.answer(ImageFeatures(tokens=image_tokens, pooled=image_pooled), input_ids, attention_mask)
 
 
+def grey(model: VLPModel, image_size: int) -> ImageFeatures:
+    """Features of a picture that shows nothing (mid-grey), one row: it serves any number of consecutive texts."""
+    return model.encode_image(torch.full((1, image_size, image_size, 3), 128, dtype=torch.uint8))
+
+
 class _Image(nn.Module):
     def __init__(self, model: VLPModel) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ from vlp.models.features import ImageFeatures
 from vlp.models.modeling import VLPModel
 from vlp.records import Batch
 from vlp.tasks import base
-from vlp.tasks.base import Evaluation, ExportPart, TaskParams, fused_part, image_part
+from vlp.tasks.base import Evaluation, ExportPart, TaskParams, fused_part, grey, image_part
 from vlp.tasks.matching.negatives import nearest_others, random_others
 
 
@@ -138,14 +138,14 @@ class Task(base.Task):
         """
         self.eval()
         found = np.empty(len(texts))
+        nothing = grey(self.model, self.prepared.image_size) if blank else None
         for plan in in_order(len(examples), self.params.evaluation_batch_size):
             first, last = np.searchsorted(rows, [plan.rows[0], plan.rows[-1] + 1])
             if first == last:
                 continue
-            images = examples.images(plan.rows)
-            features = self.model.encode_image(torch.full_like(images, 128) if blank else images)
+            features = nothing or self.model.encode_image(examples.images(plan.rows))
             some = pad(texts[first:last], (rows[first:last] - plan.rows[0]).tolist(), self.prepared.pad_id)
-            logits = self.logits(features.index(some.image_index), some.input_ids, some.attention_mask)
+            logits = self.logits(nothing or features.of(some), some.input_ids, some.attention_mask)
             found[first:last] = logits.double().sigmoid().numpy()
         return found
 

@@ -28,7 +28,7 @@ from vlp.models.modeling import VLPModel
 from vlp.preprocessing import text as texts
 from vlp.records import Batch
 from vlp.tasks import base
-from vlp.tasks.base import Evaluation, ExportPart, TaskParams, fused_part, image_part
+from vlp.tasks.base import Evaluation, ExportPart, TaskParams, fused_part, grey, image_part
 from vlp.tasks.vqa.metrics import measure
 
 YES, NO = "yes", "no"
@@ -141,14 +141,14 @@ class Task(base.Task):
         if mute:
             ids = [text[[0, -1]] for text in ids]  # [CLS] and [SEP]
         found = np.empty((len(asked), len(self.answers)), np.float32)
+        nothing = grey(self.model, self.prepared.image_size) if blank else None
         for plan in in_order(len(examples), self.params.evaluation_batch_size):
             first, last = asked.start[plan.rows[0]], asked.start[plan.rows[-1] + 1]
             if first == last:
                 continue
-            images = examples.images(plan.rows)
-            features = self.model.encode_image(torch.full_like(images, 128) if blank else images)
+            features = nothing or self.model.encode_image(examples.images(plan.rows))
             some = pad(ids[first:last], (asked.row[first:last] - plan.rows[0]).tolist(), self.prepared.pad_id)
-            found[first:last] = self.logits(features.of(some), some.input_ids, some.attention_mask).numpy()
+            found[first:last] = self.logits(nothing or features.of(some), some.input_ids, some.attention_mask).numpy()
         return found
 
     def calibrate(self, validation: Examples, seed: int) -> None:
