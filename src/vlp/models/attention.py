@@ -128,6 +128,7 @@ class Counting(nn.Module):
         self.closed = nn.Parameter(torch.full((1, heads, 1, 1), -5.0))
         self.output = nn.Linear(heads * (len(_NUMBERS) + 1), width)
         nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
 
     def memory(self, image: Tensor) -> Tensor:
         """What is compared of image tokens [B, P, D]: [B, heads, P, d]."""
