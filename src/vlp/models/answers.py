@@ -8,6 +8,7 @@ Source: reading at a mask, Schick & Schütze 2021, https://arxiv.org/abs/2001.07
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -35,13 +36,18 @@ class AnswerHead(nn.Module):
 
     def forward(self, fused: Fused, attention_mask: Tensor) -> Tensor:
         """Logits float32 [N, K] of questions whose end is hidden."""
+        return self.read(fused, attention_mask)[0]
+
+    def read(self, fused: Fused, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the states behind them: the pooled one [N, D]; [N, 2 D] with the mask's where it is read."""
         logits = self.pooled(fused.pooled).float()
         if self.masked is None:
-            return logits
+            return logits, fused.pooled
         assert fused.tokens is not None
         last = attention_mask.sum(1, keepdim=True) - 1
         place = last[:, :, None].expand(-1, -1, fused.tokens.shape[2])
-        return logits + self.masked(fused.tokens.gather(1, place).squeeze(1)).float()
+        state = fused.tokens.gather(1, place).squeeze(1)
+        return logits + self.masked(state).float(), torch.cat([fused.pooled, state], dim=1)
 
 
 class MaskedAnswer(nn.Module):
