@@ -99,8 +99,10 @@ class CrossAttention(nn.Module):
             projected = projected.reshape(key.shape[0], -1, projected.shape[2])
         (query,) = split_heads(projected, 1, self.heads)
         mixed, attention = self.attention(query, key, value, bias)
-        each = attention.unflatten(2, (-1, tokens.shape[1])).transpose(1, 2).flatten(0, 1)
-        return self.output(mixed).reshape(tokens.shape), each
+        if key.shape[0] != tokens.shape[0]:
+            # A copy; where there are no rows to part, the map itself, so that explanations can follow what hangs on it.
+            attention = attention.unflatten(2, (-1, tokens.shape[1])).transpose(1, 2).flatten(0, 1)
+        return self.output(mixed).reshape(tokens.shape), attention
 
 
 class Counting(nn.Module):
