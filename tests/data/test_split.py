@@ -43,6 +43,16 @@ def test_a_data_set_that_grows_keeps_every_record_where_it_was() -> None:
     assert {record: after[record] for record in before} == before
 
 
+def test_turns_give_test_splits_that_share_no_group_and_leave_none_out() -> None:
+    shares = {"train": 0.7, "validation": 0.1, "test": 0.2}
+    tested = []
+    for turn in (0.0, 0.2, 0.4, 0.6, 0.8):
+        found, _ = assign_all(members(500), 1, params(**shares, turn=turn))
+        tested += [record for record, split in found.items() if split == "test"]
+    assert sorted(tested) == sorted(member.record for member in members(500))
+    assert assign_all(members(500), 1, params(**shares, turn=0.0)) == assign_all(members(500), 1, params(**shares))
+
+
 def test_relatives_share_a_split() -> None:
     everyone = [Member(f"r{number}", f"g{number // 7}", None) for number in range(2000)]
     found, findings = assign_all(everyone, 1, params())

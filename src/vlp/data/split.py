@@ -29,6 +29,13 @@ class SplitParams(Section):
     train: float = Field(gt=0, lt=1, description="share of the groups")
     validation: float = Field(gt=0, lt=1, description="share of the groups")
     test: float = Field(gt=0, lt=1, description="share of the groups")
+    turn: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="moves every group on by this share of the whole: with test = 1 / n, the turns 0, 1 / n, 2 / n … "
+        "give n test splits without a common group, as cross-validation wants them",
+    )
     official_conflicts: Literal["reject", "keep"] = Field(
         "reject",
         description="a group in two official splits: reject its members outside the last of train, validation, test; "
@@ -60,7 +67,8 @@ def assign(group: str, seed: int, params: SplitParams, among: Sequence[str] = SP
         among: the splits to choose from, by their shares of one another.
     """
     digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
-    point = int.from_bytes(digest[:8], "big") / 2**64 * sum(getattr(params, name) for name in among)
+    place = (int.from_bytes(digest[:8], "big") / 2**64 + params.turn) % 1.0
+    point = place * sum(getattr(params, name) for name in among)
     for name in among:
         point -= getattr(params, name)
         if point < 0:

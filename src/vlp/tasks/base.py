@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from vlp.data.loading import Examples, Prepared
 from vlp.models.modeling import VLPModel
 from vlp.params import Section
-from vlp.recipe import Recipe
+from vlp.recipe import Recipe, TransferParams
 from vlp.records import Batch
 
 
@@ -31,6 +31,7 @@ class TaskParams(Section):
     """What every section under ``tasks:`` has."""
 
     training: Recipe
+    transfer: TransferParams = TransferParams()
     evaluation_batch_size: int = Field(gt=0, default=256)
 
 
@@ -63,6 +64,21 @@ class Evaluation:
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """N rows of a split as the frozen backbone sees them, for cross-validation of a linear head.
+
+    ``features`` [N, D], ``targets`` bool [N, K], ``groups`` [N]: what must not be torn between folds. ``exclusive``:
+    one class a row. ``metric``: ``accuracy`` (rows that are right in every class) or ``macro_f1``.
+    """
+
+    features: np.ndarray
+    targets: np.ndarray
+    groups: Sequence[str]
+    exclusive: bool
+    metric: Literal["accuracy", "macro_f1"]
+
+
 class Task(nn.Module, ABC):
     """A head on the backbone.
 
@@ -82,6 +98,15 @@ class Task(nn.Module, ABC):
         self.prepared = prepared
         self.decision: dict[str, Any] = {}
         """What ``calibrate`` chose on validation (thresholds …), saved with the weights."""
+        self.resting: list[nn.Module] = []
+        """What stays in eval mode while the rest is trained: frozen norms must not follow the batches either."""
+
+    def train(self, mode: bool = True) -> Self:
+        """As of ``nn.Module``, what is resting apart."""
+        super().train(mode)
+        for part in self.resting:
+            part.eval()
+        return self
 
     @abstractmethod
     def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
@@ -103,6 +128,10 @@ class Task(nn.Module, ABC):
     def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:
         """Measure on the test split, intervals and baselines included."""
 
+    def frozen(self, test: Examples) -> Frozen | None:
+        """What a linear head would be fitted to; None where the task's answer is no choice among classes."""
+        return None
+
     @abstractmethod
     def export_parts(self) -> dict[str, ExportPart]:
         """The graphs to export, by name."""
@@ -115,7 +144,9 @@ class Task(nn.Module, ABC):
         """Write backbone, head and ``task.json``."""
         self.model.save_pretrained(folder)
         save_file(self.head_state(), folder / "head.safetensors")
-        about = {"task": self.name, "params": self.params.model_dump(mode="json"), "decision": self.decision}
+        # What the weights started from is no part of what they are: whoever loads them has nothing to transfer.
+        params = self.params.model_dump(mode="json", exclude={"transfer"})
+        about = {"task": self.name, "params": params, "decision": self.decision}
         (folder / "task.json").write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     @classmethod

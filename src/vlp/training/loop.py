@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -55,15 +55,31 @@ def _cpu_has_bf16() -> bool:
     return torch.cpu.is_available() and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay; biases, norms and embeddings do not (they are no interactions of features)."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
+Rates = Callable[[str], float]
+"""A parameter's learning rate by its name, in parts of the recipe's."""
+
+
+def parameter_groups(
+    module: nn.Module, weight_decay: float, learning_rate: float, rates: Rates | None = None
+) -> list[dict[str, object]]:
+    """Matrices decay; biases, norms and embeddings do not (they are no interactions of features).
+
+    Args:
+        module: what is trained; frozen parameters are in no group.
+        weight_decay: of the matrices.
+        learning_rate: at the top of the schedule.
+        rates: the share of it that each parameter gets; 1 for all if None.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
-    for parameter in module.parameters():
+    for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            (plain if parameter.ndim < 2 or id(parameter) in embeddings else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+            decay = 0.0 if parameter.ndim < 2 or id(parameter) in embeddings else weight_decay
+            groups.setdefault((rates(name) if rates else 1.0, decay), []).append(parameter)
+    return [
+        {"params": groups[rate, decay], "weight_decay": decay, "lr": learning_rate * rate}
+        for rate, decay in sorted(groups, reverse=True)  # the full rate first: it is the one that curves show
+    ]
 
 
 def total_loss(scalars: Mapping[str, Tensor], weights: Mapping[str, float], step: int) -> Tensor:
@@ -87,6 +103,8 @@ def fit(
     weights: Mapping[str, float] | None = None,
     *,
     what: str = "steps",
+    rates: Rates | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> History:
     """Train ``module`` in place over ``batches``, one optimiser step each.
 
@@ -96,15 +114,16 @@ def fit(
         recipe: optimiser, schedule, precision.
         weights: of the losses by name; 1 where it says nothing.
         what: the progress line's noun.
+        rates: as of ``parameter_groups``.
+        watch: told the number of steps done, wherever a row of the curve is written.
 
     Raises:
         TrainingError: a loss is not finite, or a parameter gets no gradient at the first step.
     """
     accelerator = Accelerator(mixed_precision=precision(recipe.precision))
     module.to(accelerator.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(
-        parameter_groups(module, recipe.weight_decay), lr=recipe.learning_rate, betas=recipe.betas, fused=True
-    )
+    groups = parameter_groups(module, recipe.weight_decay, recipe.learning_rate, rates)
+    optimizer = torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
     schedule = get_scheduler(recipe.schedule, optimizer, round(recipe.warmup_share * recipe.steps), recipe.steps)
     wrapped, optimizer = accelerator.prepare(module, optimizer)
     history = History()
@@ -123,6 +142,8 @@ def fit(
         if (step + 1) % recipe.log_every == 0 or step + 1 == recipe.steps:
             history.rows.append(_row(step + 1, sums, schedule.get_last_lr()[0]))
             sums.clear()
+            if watch is not None:
+                watch(step + 1)
         schedule.step()
         if step == 0:
             start = time.perf_counter()

@@ -156,10 +156,12 @@ def test_its_metrics_have_the_names_of_the_contract_and_baselines_beside(trained
         low, high = found.metrics[f"{name}_ci95"]
         assert low <= found.metrics[name] <= high
         for other in ("nucleus", "blank", "nearest", "nearest_by_colour", "most_common"):
-            assert f"{other}_{name}" in found.metrics
+            low, high = found.metrics[f"{other}_{name}_ci95"]
+            assert low <= found.metrics[f"{other}_{name}"] <= high
     assert len(found.predictions) == found.metrics["images"] == 9
     assert np.mean([row["faithful"] for row in found.predictions]) == found.metrics["faithful_share"]
-    assert sum(each["size"] for each in found.metrics["faithful_share_by_kind"].values()) == 9
+    for cut in ("faithful_share_by_kind", "faithful_share_by_objects", "cider_by_objects", "cider_by_words"):
+        assert sum(each["size"] for each in found.metrics[cut].values()) == 9
 
 
 def test_what_is_saved_comes_back_and_says_the_same(trained: Task, prepared: Prepared, tmp_path: Path) -> None:

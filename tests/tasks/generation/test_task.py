@@ -69,8 +69,11 @@ def test_its_metrics_have_the_names_of_the_contract(trained: Task, prepared: Pre
     metrics = found.metrics
     assert {"faithful_share", "matching_score", "images", "parser_accuracy"} <= set(metrics)
     for name in ("faithful_share", "matching_score"):
-        low, high = metrics[f"{name}_ci95"]
-        assert low <= metrics[name] <= high
+        for way in ("", "first_candidate_", "true_picture_", "random_picture_"):
+            low, high = metrics[f"{way}{name}_ci95"]
+            assert low <= metrics[f"{way}{name}"] <= high
+    for cut in ("kind", "objects", "words"):
+        assert sum(each["size"] for each in metrics[f"faithful_share_by_{cut}"].values()) == 5
     assert metrics["images"] == 5 == len(found.predictions)
     assert metrics["true_picture_faithful_share"] >= 0.8, "the parser sees what a caption says of its own picture"
     assert sum(row["faithful"] for row in found.predictions) == pytest.approx(5 * metrics["faithful_share"])

@@ -10,6 +10,7 @@ import torch
 
 from support import models, scenes
 from vlp.data.loading import Plans, Prepared, loader
+from vlp.evaluation.cross_validation import METRICS, cross_validate
 from vlp.params import parse
 from vlp.tasks.vqa import Params, Task
 from vlp.training.determinism import seed_everything
@@ -57,11 +58,23 @@ def test_its_metrics_have_the_names_of_the_contract_and_an_interval_each(trained
         found.metrics["blank_image_accuracy"], found.metrics["question_prior_accuracy"]
     )
     assert found.metrics["images"] == 9 and found.metrics["questions"] == 36 == len(found.predictions)
-    for slices in ("accuracy_by_type", "accuracy_by_answer", "accuracy_by_words"):
+    low, high = found.metrics["macro_roc_auc_ci95"]
+    assert 0 <= low <= high <= 1
+    for slices in ("accuracy_by_type", "accuracy_by_answer", "accuracy_by_words", "accuracy_by_objects"):
         parts = found.metrics[slices].values()
         assert sum(part["size"] for part in parts) == 36
         assert sum(part["size"] * part["value"] for part in parts) / 36 == pytest.approx(found.metrics["accuracy"])
     assert set(found.plots) == {"calibration", "confusion", "types"}
+
+
+def test_a_linear_head_on_its_frozen_features_is_cross_validated_by_group(trained: Task, prepared: Prepared) -> None:
+    train = prepared.split("train")
+    frozen = trained.frozen(train)
+    assert frozen.features.shape == (len(trained.asked(train)), 64) and (frozen.targets.sum(1) == 1).all()
+    found = cross_validate(
+        frozen.features, frozen.targets, frozen.groups, METRICS[frozen.metric], folds=3, seed=0, exclusive=True
+    )
+    assert found["mean"] > 1.5 / len(trained.answers)
 
 
 def test_picture_and_question_both_change_the_answer(trained: Task, prepared: Prepared) -> None:

@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vlp.data.loading import Examples, Prepared, draw, in_order, pad
+from vlp.data.slices import object_counts, word_counts
 from vlp.evaluation.intervals import Bootstrap
 from vlp.evaluation.slices import by_slice
 from vlp.models.modeling import VLPModel
@@ -184,7 +185,7 @@ class Task(base.Task):
             raise ValueError(f"{test.folder}: split {test.split!r}: record {bare[0]!r} has no caption to compare with")
         measures = _Measures(test, references, Bootstrap(test.strings("group"), seed=seed, resamples=resamples))
         written = self.write(test, seed=seed)
-        metrics = measures.report(written, intervals=True)
+        metrics = measures.report(written)
         metrics |= {
             "images": len(test),
             "distinct_captions": len(set(written)),
@@ -203,7 +204,7 @@ class Task(base.Task):
         }
         for name, captions in others.items():
             metrics |= {f"{name}_{key}": value for key, value in measures.report(captions).items()}
-        metrics |= measures.by_kind(written, "faithful_share_by_kind") | measures.by_kind(sampled, "nucleus_by_kind")
+        metrics |= measures.by_kind(sampled, "nucleus_by_kind") | measures.slices(written)
         return Evaluation(metrics=metrics, predictions=measures.rows(written))
 
     @torch.no_grad()
@@ -236,22 +237,33 @@ class _Measures:
         self.test, self.references, self.bootstrap = test, references, bootstrap
         self.cider = Cider(references)
 
-    def report(self, captions: list[str], *, intervals: bool = False) -> dict[str, Any]:
-        """``cider``, ``bleu4`` and, where the oracle can tell, ``faithful_share``."""
+    def report(self, captions: list[str]) -> dict[str, Any]:
+        """``cider``, ``bleu4`` and, where the oracle can tell, ``faithful_share``, each with its 95 % interval."""
         each = self.cider.scores(captions)
         sums = np.stack([bleu.statistics(*pair) for pair in zip(captions, self.references, strict=True)])
         found: dict[str, Any] = {"cider": float(each.mean()), "bleu4": bleu.score(sums.sum(0))}
         true = faithful.outcomes(captions, self.test.strings("annotation"))
-        if intervals:
-            found["cider_ci95"] = list(self.bootstrap.ratio(each))
-            found["bleu4_ci95"] = list(self.bootstrap.weighted(lambda weights: bleu.scores(weights, sums)))
+        found["cider_ci95"] = list(self.bootstrap.ratio(each))
+        found["bleu4_ci95"] = list(self.bootstrap.weighted(lambda weights: bleu.scores(weights, sums)))
         if not np.isnan(true).all():
             found["faithful_share"] = float(np.nanmean(true))
-            if intervals:
-                found["faithful_share_ci95"] = list(
-                    self.bootstrap.ratio(np.nan_to_num(true), (~np.isnan(true)).astype(float))
-                )
+            judged = (~np.isnan(true)).astype(float)
+            found["faithful_share_ci95"] = list(self.bootstrap.ratio(np.nan_to_num(true), judged))
         return found
+
+    def slices(self, captions: list[str]) -> dict[str, Any]:
+        """CIDEr and the share of true captions, by how many things there are and by how much is said."""
+        figures = {"cider": self.cider.scores(captions)}
+        true = faithful.outcomes(captions, self.test.strings("annotation"))
+        if not np.isnan(true).all():
+            figures["faithful_share"] = true
+        cuts = {"objects": object_counts(self.test), "words": word_counts(captions)}
+        found: dict[str, Any] = {
+            f"{figure}_by_{cut}": by_slice(names, lambda rows, each=each: float(np.nanmean(each[rows])))  # type: ignore[misc]
+            for figure, each in figures.items()
+            for cut, names in cuts.items()
+        }
+        return found | self.by_kind(captions, "faithful_share_by_kind")
 
     def by_kind(self, captions: list[str], name: str) -> dict[str, Any]:
         """The share of true captions by what they speak of; nothing where the oracle cannot tell."""

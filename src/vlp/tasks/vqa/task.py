@@ -20,13 +20,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad
+from vlp.data.slices import object_counts
 from vlp.evaluation.calibration import choose_temperature, softmax
+from vlp.evaluation.classes import one_hot
 from vlp.models.features import ImageFeatures
 from vlp.models.modeling import VLPModel
 from vlp.preprocessing import text as texts
 from vlp.records import Batch
 from vlp.tasks import base
-from vlp.tasks.base import Evaluation, ExportPart, TaskParams, image_part
+from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams, image_part
 from vlp.tasks.vqa.metrics import measure
 from vlp.tasks.vqa.questions import Questions, questions, token_ids, vocabulary
 
@@ -126,6 +128,10 @@ class Task(base.Task):
 
     def logits(self, image: ImageFeatures, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """float32 [N, K]. ``image`` as of ``VLPModel.fuse``."""
+        return self._read(image, input_ids, attention_mask)[0]
+
+    def _read(self, image: ImageFeatures, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the states behind them [N, D]: the pooled one and, where there is one, that of the mask."""
         last = attention_mask.sum(1, keepdim=True) - 1
         if self.masked is not None:
             input_ids = input_ids.scatter(1, last, self.prepared.mask_id)
@@ -133,12 +139,12 @@ class Task(base.Task):
         fused = self.model.fuse(text, attention_mask, image)
         logits = self.pooled(fused.pooled).float()
         if self.masked is None:
-            return logits
+            return logits, fused.pooled
         assert fused.tokens is not None
         place = last[:, :, None].expand(-1, -1, fused.tokens.shape[2])
-        return logits + self.masked(fused.tokens.gather(1, place).squeeze(1)).float()
+        state = fused.tokens.gather(1, place).squeeze(1)
+        return logits + self.masked(state).float(), torch.cat([fused.pooled, state], dim=1)
 
-    @torch.no_grad()
     def score(self, examples: Examples, *, blank: bool = False, mute: bool = False) -> np.ndarray:
         """Logits float32 [M, K] of every question of the split.
 
@@ -147,11 +153,18 @@ class Task(base.Task):
             blank: take every picture away (mid-grey): what the question alone gives.
             mute: take every question away (no word): what the picture alone gives.
         """
+        return self._scored(examples, blank=blank, mute=mute)[0]
+
+    @torch.no_grad()
+    def _scored(self, examples: Examples, *, blank: bool = False, mute: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Logits, and the states behind them, float32 [M, D]."""
         self.eval()
         asked, ids = self.asked(examples), token_ids(examples)
         if mute:
             ids = [text[[0, -1]] for text in ids]  # [CLS] and [SEP]
         found = np.empty((len(asked), len(self.answers)), np.float32)
+        width = self.model.fused_width * (1 if self.masked is None else 2)
+        states = np.empty((len(asked), width), np.float32)
         for plan in in_order(len(examples), self.params.evaluation_batch_size):
             first, last = asked.start[plan.rows[0]], asked.start[plan.rows[-1] + 1]
             if first == last:
@@ -159,8 +172,9 @@ class Task(base.Task):
             images = examples.images(plan.rows)
             features = self.model.encode_image(torch.full_like(images, 128) if blank else images)
             some = pad(ids[first:last], (asked.row[first:last] - plan.rows[0]).tolist(), self.prepared.pad_id)
-            found[first:last] = self.logits(features.of(some), some.input_ids, some.attention_mask).numpy()
-        return found
+            logits, behind = self._read(features.of(some), some.input_ids, some.attention_mask)
+            found[first:last], states[first:last] = logits.numpy(), behind.float().numpy()
+        return found, states
 
     def calibrate(self, validation: Examples, seed: int) -> None:
         """Choose the temperature that makes probabilities mean what they say."""
@@ -183,9 +197,19 @@ class Task(base.Task):
             mute=self.score(test, mute=True).argmax(1),
             ids=test.strings("id"),
             groups=test.strings("group"),
+            objects=object_counts(test),
             seed=seed,
             resamples=resamples,
         )
+
+    def frozen(self, test: Examples) -> Frozen:
+        """The states that the two heads read, of every question whose answer can be given."""
+        asked = self.asked(test)
+        _, states = self._scored(test)
+        known = np.flatnonzero(asked.code >= 0)
+        groups = [test.strings("group")[row] for row in asked.row[known].tolist()]
+        target = one_hot(asked.code[known], len(self.answers))
+        return Frozen(states[known], target, groups, exclusive=True, metric="accuracy")
 
     def export_parts(self) -> dict[str, ExportPart]:
         """``image``: pixels to features; ``answer``: features of N images and N questions to N × K logits."""
