@@ -1,6 +1,7 @@
 """The contract of a downstream task: one file holds its head, its loss, its decisions and its metrics.
 
-The life of a task, in order: built on a pre-trained backbone (``__init__``), trained (``collate``,
+The life of a task, in order: built on a pre-trained backbone (``__init__``), prepared on the train split
+(``prepare``: what must be known before the first step), trained (``collate``,
 ``forward``), calibrated on the validation split (``calibrate``: thresholds and the like, never on test),
 saved and loaded, evaluated on the test split (``evaluate``), exported (``export_parts``). The loop, the
 stages, the bundle and the flows know a task only by these methods.
@@ -111,6 +112,9 @@ class Task(nn.Module, ABC):
     @abstractmethod
     def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
         """Take over what pre-training's heads (by objective name) already learned, where the shapes are the same."""
+
+    def prepare(self, train: Examples, seed: int) -> None:
+        """Measure on the train split whatever must be known before the first step. Called once, before training."""
 
     @abstractmethod
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
