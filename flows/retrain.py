@@ -27,6 +27,7 @@ from flows.gate import Side, Verdict
 from flows.pipeline import produce
 from flows.promotion import promote
 from flows.registry import Registry
+from flows.serving import BusyError
 from flows.settings import Settings
 from flows.stages import StageError
 from flows.worktree import Worktree, git, worktree
@@ -90,7 +91,14 @@ def _retrain(root: Path, chosen: Settings, force: bool) -> Retrained:
         incoming.remember(root, print_, content, "refused")
         notifications.tell(chosen.notifications, "refused", f"{verdict.challenger} is not promoted", verdict.text())
         return Retrained("refused", candidate, None, verdict)
-    version = promote(root, candidate, chosen)
+    try:
+        version = promote(root, candidate, chosen)
+    except BusyError:
+        raise  # the next run tries again
+    except Exception:
+        # What cannot be served now is not tried again every few minutes; more data, or --force, tries.
+        incoming.remember(root, print_, content, "rolled back")
+        raise
     incoming.remember(root, print_, content, "promoted")
     return Retrained("promoted", candidate, version.name, verdict)
 
@@ -139,7 +147,7 @@ def side(name: str, tasks: list[str], figures: metrics.Figures, read: Callable[[
                 else:
                     found[task] = json.loads(text)
             except (OSError, ValueError, DvcException, CommandError) as error:
-                unreadable[task] = f"{path}: {error}"
+                unreadable.setdefault(task, f"{path}: {error}")
     return Side(name=name, metrics=found, predictions=rows, figures=figures, unreadable=unreadable)
 
 
