@@ -86,5 +86,5 @@ def test_what_git_says_is_whole_and_nothing_else(project):
     (project / "long").write_text(lines)
     pipelines.commit(project)
     assert git(project, "show", "HEAD:long") + "\n" == lines
-    (project / ".git" / "config").open("a").write("[advice]\n\tdetachedHead = true\n")
+    git(project, "config", "advice.detachedHead", "true")
     assert git(project, "switch", "--detach", "HEAD") == "", "what it says on standard error is no answer"
