@@ -62,6 +62,11 @@ else
 	@dvc repro
 endif
 
+.PHONY: tune
+tune: $(INSTALLED) ## Search better parameters for TASK= (TRIALS=): trials are experiments of DVC's; APPLY=1 takes the best
+	@$(if $(TASK),,echo 'error: which task? make tune TASK=matching' >&2; exit 2)
+	@vlp tune '$(TASK)' $(if $(TRIALS),--trials '$(TRIALS)') $(if $(APPLY),--apply)
+
 .PHONY: up
 up: $(INSTALLED) ## Start Prefect's server, a worker, the deployments, and the version in production
 	@python -m flows.local up

@@ -40,8 +40,8 @@ def test_json_is_one_value(bundle: Path, red: Path, capsys: pytest.CaptureFixtur
 
 def test_an_explanation_is_a_picture(bundle: Path, red: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = red.parent / "why.png"
-    main(["explain", str(red), "a red square", "--out", str(out), "--bundle", str(bundle)])
-    assert capsys.readouterr().out == f"1.000  true  {out}\n"
+    main(["explain", "match", str(red), "a red square", "--out", str(out), "--bundle", str(bundle)])
+    assert capsys.readouterr().out == f"true  (1.000)  {out}\n"
     shown = np.asarray(Image.open(out))
     assert shown.shape == (512, 512, 3)
 

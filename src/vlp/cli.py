@@ -1,4 +1,4 @@
-"""The ``vlp`` command: presets and their runs, answers, the report of what a branch changes, drift of what is served.
+"""The ``vlp`` command: presets and their runs, answers, review of the data, reports of branches, drift when served.
 
 The stages themselves are run by DVC (``dvc repro``); this command only chooses what they are run with, and reads what
 came of it.
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlp import predict
+from vlp import explaining, predict, review
 from vlp.stages import base
 
 
@@ -51,7 +51,35 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("targets", metavar="STAGE", nargs="*", help="only these stages and what they need")
     run.set_defaults(command=_run)
 
+    folds = commands.add_parser(
+        "cross-validate",
+        help="run the whole pipeline once a fold, and show mean and deviation",
+        description="Train and measure everything anew for every fold, pre-training included, each in the git worktree "
+        "runs/folds/K-of-N. No group of records is in two folds' test splits. What was done before is not done again. "
+        "Mean, standard deviation and each fold's figures go to runs/folds/metrics.json and to standard output.",
+    )
+    folds.add_argument("--folds", metavar="N", type=int, default=5, help="by default 5")
+    folds.add_argument("--json", action="store_true", help="print JSON: every figure, not only the main ones")
+    _add_settings(folds)
+    folds.add_argument("tasks", metavar="TASK", nargs="*", help="only these; by default all of params.yaml")
+    folds.set_defaults(command=_cross_validate)
+
+    tune = commands.add_parser(
+        "tune",
+        help="search better parameters for a task, each trial an experiment of DVC's",
+        description="Search the space that tuning.yaml gives for the task: Optuna proposes, dvc exp run trains in a "
+        "git worktree below runs/tune/TASK, figures of the validation split judge and end trials early. A search that "
+        "was cut off goes on. See the trials with dvc exp show.",
+    )
+    tune.add_argument("task", metavar="TASK", help="a section of tuning.yaml")
+    tune.add_argument("--trials", metavar="N", type=int, help="in all, earlier ones included; by default tuning.yaml's")
+    tune.add_argument("--apply", action="store_true", help="search nothing: write the best trial into ./params.yaml")
+    tune.add_argument("--json", action="store_true", help="print JSON")
+    tune.set_defaults(command=_tune)
+
     predict.add_commands(commands)
+    review.add_commands(commands)
+    explaining.add_commands(commands)
 
     report = commands.add_parser(
         "report",
@@ -104,6 +132,39 @@ def _run(arguments: argparse.Namespace) -> None:
     worktree = presets.run(Path.cwd(), arguments.preset, arguments.root, arguments.settings, arguments.targets)
     shown = worktree.relative_to(Path.cwd())
     sys.stdout.write(f"metrics:    {shown}/metrics\nreports:    {shown}/reports\nparameters: {shown}/params.yaml\n")
+
+
+def _cross_validate(arguments: argparse.Namespace) -> None:
+    import json
+
+    from vlp import folds
+
+    found = folds.run(Path.cwd(), arguments.folds, arguments.tasks, arguments.settings)
+    if arguments.json:
+        sys.stdout.write(json.dumps(found, indent=2, sort_keys=True) + "\n")
+        return
+    for task, figures in found.items():
+        for name, each in figures.items():
+            if "." not in name:  # no slice
+                sys.stdout.write(f"{task}  {name}  {each['mean']:.4f} ± {each['std']:.4f}\n")
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    import json
+
+    from vlp.tuning import search
+
+    if arguments.apply:
+        found = [search.apply_best(Path.cwd(), arguments.task)]
+    else:
+        found = search.run(Path.cwd(), arguments.task, arguments.trials)
+    if arguments.json:
+        sys.stdout.write(json.dumps(found, indent=2, sort_keys=True) + "\n")
+        return
+    for row in found:
+        value = "" if row["value"] is None else f"{row['value']:.4f}"
+        chosen = ", ".join(f"{name}={setting}" for name, setting in row["params"].items())
+        sys.stdout.write(f"{row['name']}  {row['state']}  {value}  {chosen}\n")
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
-"""``vlp predict`` and ``vlp explain``: answers of an exported bundle on the command line, for people and for scripts.
+"""``vlp predict``: answers of an exported bundle on the command line, for people and for scripts.
 
-Every command prints lines that a person reads, or with ``--json`` one JSON value. Pictures (a mask, a drawing, a
-heat map) are PNG files, written where ``--out`` says.
+Every command prints lines that a person reads, or with ``--json`` one JSON value. Pictures (a mask, a drawing) are PNG
+files, written where ``--out`` says.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 BUNDLE = Path("models/bundle")
 PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-FOR, AGAINST = (16, 185, 129), (244, 63, 94)
-"""Colours of a heat map: what speaks for the text, and what speaks against it."""
 
 
 class PredictError(ValueError):
@@ -32,7 +30,7 @@ class PredictError(ValueError):
 
 
 def add_commands(commands: Any) -> None:
-    """Add ``predict`` and ``explain`` to a parser's subcommands."""
+    """Add ``predict`` to a parser's subcommands."""
     predict = commands.add_parser("predict", help="ask the exported model", description="Ask an exported bundle.")
     tasks = predict.add_subparsers(required=True, metavar="TASK")
 
@@ -56,12 +54,6 @@ def add_commands(commands: Any) -> None:
     retrieve.add_argument("--text", metavar="TEXT", action="append", default=[], help="may be repeated")
     retrieve.add_argument("--image", metavar="IMAGE", type=Path, help="a picture to find the like of")
     retrieve.add_argument("-k", metavar="N", type=int, default=10, help="most answers; by default 10")
-
-    explain = _add(commands, "explain", _explain, "which parts of the picture does a match rest on?", image=True)
-    explain.add_argument("text", metavar="TEXT")
-    explain.add_argument(
-        "--out", metavar="FILE", type=Path, required=True, help="the picture under its heat map, a PNG"
-    )
 
 
 def _add(
@@ -155,34 +147,6 @@ def _retrieve(predictor: Predictor, arguments: argparse.Namespace) -> tuple[list
     return [f"{hit.score:.3f}  {hit.item.id}" for hit in hits], [
         {"file": hit.item.id, "score": float(hit.score)} for hit in hits
     ]
-
-
-def _explain(predictor: Predictor, arguments: argparse.Namespace) -> tuple[list[str], Any]:
-    data = arguments.image.read_bytes()
-    found = predictor.explain(data, arguments.text)
-    _write_png(_overlay(predictor.inputs.pixels(data), found.heat), arguments.out)
-    answer = found.answer
-    return [f"{answer.score:.3f}  {answer.decision}  {arguments.out}"], {
-        "file": str(arguments.out),
-        "heat": found.heat.tolist(),
-        **_as_json(answer),
-    }
-
-
-def _overlay(pixels: np.ndarray, heat: np.ndarray, least_side: int = 512) -> np.ndarray:
-    """uint8 [W, W, 3]: the picture, greyed, with ``heat`` [G, G] in green where it is positive and red elsewhere."""
-    import numpy as np
-    from PIL import Image
-
-    side = max(least_side, len(pixels))
-    picture = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS), np.float32)
-    strongest = max(float(np.abs(heat).max()), 1e-6)
-    smooth = Image.fromarray((heat / strongest).astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
-    strength = np.clip(np.asarray(smooth), -1, 1)[..., None]
-    grey = 0.6 * picture.mean(2, keepdims=True) + 0.4 * picture
-    colour = np.where(strength > 0, np.array(FOR, np.float32), np.array(AGAINST, np.float32))
-    share = 0.7 * np.abs(strength)
-    return np.asarray((grey * (1 - share) + colour * share).round(), np.uint8)
 
 
 def _write_png(pixels: np.ndarray, path: Path) -> None:

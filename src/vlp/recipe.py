@@ -1,4 +1,6 @@
-"""The recipe of one training run: how long, how fast, how precise. Free of torch, so that tasks can hold one."""
+"""The recipe of one training run: how long, how fast, how precise, and what it starts from. Free of torch, so that
+tasks can hold one.
+"""
 
 from __future__ import annotations
 
@@ -23,5 +25,47 @@ class Recipe(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: bf16 where the processor multiplies it in hardware"
     )
-    workers: int = Field(ge=0, default=0, description="processes that build batches")
+    workers: int = Field(ge=0, default=0, description="processes that build batches; 0: a thread, one batch ahead")
     log_every: int = Field(gt=0, default=50, description="steps between two rows of the curve")
+    save_every: int = Field(ge=0, default=200, description="steps between two checkpoints; 0: none")
+    accumulate: int = Field(
+        gt=0, default=1, description="parts that each process takes its share of a batch in, for less memory"
+    )
+    recompute: bool = Field(
+        default=False, description="keep no activations inside blocks, compute them again in the backward pass"
+    )
+    compile: bool = Field(default=False, description="torch.compile; pays on a GPU after some minutes")
+    shard: bool = Field(
+        default=False, description="with several processes: weights and optimiser states in parts (FSDP), not copies"
+    )
+
+
+Part = Literal["image_encoder", "text_encoder", "fusion"]
+
+
+class LoraParams(Section):
+    """``tasks.<name>.transfer.lora``: what is learnt of a matrix of attention is a product of two thin ones.
+
+    Source: Hu et al. 2021, https://arxiv.org/abs/2106.09685
+    """
+
+    rank: int = Field(gt=0, default=8, description="columns of the thin matrices")
+    alpha: int = Field(gt=0, default=16, description="their product counts alpha / rank")
+
+
+class TransferParams(Section):
+    """``tasks.<name>.transfer``: how much of what was learnt before is kept. By default all of it is learnt further."""
+
+    start: str = Field(
+        default="pretrained",
+        min_length=1,
+        description="pretrained: what the stage pretrain left; scratch: random; else the folder of a backbone that "
+        "save_pretrained wrote, or hub:owner/name",
+    )
+    freeze: tuple[Part, ...] = Field(default=(), description="parts of the backbone that stay as they are")
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1, description="a layer's learning rate is that of the layer above times this"
+    )
+    lora: LoraParams | None = Field(
+        default=None, description="of the backbone learn only this much, in attention; all else of it stays"
+    )

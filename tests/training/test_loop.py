@@ -9,7 +9,9 @@ from torch.utils.data import DataLoader
 
 from support.models import recipe
 from vlp.records import Batch
-from vlp.training.loop import TrainingError, average, fit, parameter_groups, precision, total_loss
+from vlp.training.engine import parameter_groups, total_loss
+from vlp.training.launch import TrainingError, precision
+from vlp.training.loop import average, fit
 
 
 class Line(nn.Module):
@@ -80,7 +82,7 @@ def test_only_what_ends_in_loss_is_summed_each_with_its_weight() -> None:
 
 def test_matrices_decay_and_biases_norms_and_embeddings_do_not() -> None:
     module = nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2), nn.LayerNorm(2))
-    decayed, plain = parameter_groups(module, 0.1)
+    decayed, plain = parameter_groups(module, 0.1, 1e-3)
     assert decayed["weight_decay"] == 0.1 and plain["weight_decay"] == 0.0
     assert [tuple(p.shape) for p in decayed["params"]] == [(2, 2)]  # type: ignore[attr-defined]
     assert len(plain["params"]) == 4  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vlp.evaluation.binary import Ranking
 from vlp.evaluation.intervals import Bootstrap
 
 AVERAGES = ("macro_precision", "macro_recall", "macro_f1")
@@ -43,6 +44,31 @@ def macro(
     if bootstrap is not None:
         found |= {f"{name}_ci95": list(pair) for name, pair in bootstrap.weighted_each(counts.averaged).items()}
     return found
+
+
+def macro_roc_auc(targets: np.ndarray, scores: np.ndarray, bootstrap: Bootstrap) -> dict[str, float | list[float]]:
+    """``macro_roc_auc``, the mean over classes of one against the rest, with its interval.
+
+    A class that all or none of the rows have ranks nothing and does not count.
+
+    Args:
+        targets: bool [N, K].
+        scores: [N, K], larger is likelier.
+        bootstrap: of the same N rows.
+    """
+    ranked = np.flatnonzero(targets.any(0) & ~targets.all(0))
+    rankings = [Ranking(targets[:, k], scores[:, k]) for k in ranked]
+    if not rankings:
+        return {"macro_roc_auc": float("nan"), "macro_roc_auc_ci95": [float("nan")] * 2}
+
+    def mean(weights: np.ndarray) -> np.ndarray:
+        each = np.stack([ranking.roc_auc(weights) for ranking in rankings])
+        known = np.isfinite(each)
+        # A small resample may lack a class, and then has one class less to rank.
+        return np.asarray(np.where(known, each, 0).sum(0) / np.maximum(known.sum(0), 1))
+
+    everything = np.ones((1, len(targets)), np.float32)
+    return {"macro_roc_auc": float(mean(everything)[0]), "macro_roc_auc_ci95": list(bootstrap.weighted(mean))}
 
 
 def by_class(targets: np.ndarray, called: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, float | int]]:

@@ -18,10 +18,26 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import GroupKFold
 
+from vlp.evaluation import classes
 from vlp.evaluation.binary import choose_threshold
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 """Targets and decisions of one held-out fold, bool [n, K] each → the figure."""
+
+
+def accuracy(targets: np.ndarray, called: np.ndarray) -> float:
+    """The share of rows that are right in every class."""
+    return float((targets == called).all(1).mean())
+
+
+def macro_f1(targets: np.ndarray, called: np.ndarray) -> float:
+    """The mean over classes."""
+    figure = classes.macro(targets, called)["macro_f1"]
+    assert isinstance(figure, float)
+    return figure
+
+
+METRICS: dict[str, Metric] = {"accuracy": accuracy, "macro_f1": macro_f1}
 
 
 def cross_validate(

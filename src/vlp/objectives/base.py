@@ -34,12 +34,15 @@ class ObjectiveParams(Section):
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What a head is sized by: widths of ``Step.grid``, of texts and of fused features; the grid's rows and columns."""
+    """What a head is sized by: widths of ``Step.grid``, of texts and of fused features; the grid's rows and columns;
+    whether texts come back from the fusion block token by token.
+    """
 
     image: int
     text: int
     fused: int
     grid: tuple[int, int]
+    has_tokens: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,8 @@ class Step:
         self._fused: Fused | None = None
         self.similarity: Tensor | None = None
         if "positive" in batch.texts:
-            self.same_caption = _same_caption(batch)
+            owner = batch.texts["positive"].image_index
+            self.same_caption = same_caption(batch.targets["caption_key"], owner, len(batch.images))
 
     def text(self, name: str) -> TextFeatures:
         """Features of the texts of that name, before they meet the image."""
@@ -120,6 +124,7 @@ class Step:
             tokens=tokens,
             pooled=self._together.part(name, self._fused.pooled),
             attention=tuple(self._together.looks(name, each) for each in self._fused.attention),
+            gates=tuple(self._together.looks(name, each) for each in self._fused.gates),
         )
 
 
@@ -162,7 +167,7 @@ class _Together:
         return found[:, : self._lengths[name]] if found.ndim == 3 else found
 
     def looks(self, name: str, maps: Tensor) -> Tensor:
-        """The attention maps of one group, [N, heads, L, P] at its own length."""
+        """The maps of one group over places, [N, heads, L, P] at its own length."""
         return self._rows(name, maps)[:, :, : self._lengths[name]]
 
     def _rows(self, name: str, rows: Tensor) -> Tensor:
@@ -174,11 +179,17 @@ class _Together:
         return rows[place]
 
 
-def _same_caption(batch: Batch) -> Tensor:
-    key_N, owner_N = batch.targets["caption_key"], batch.texts["positive"].image_index
-    same_NN = key_N[:, None] == key_N[None, :]
-    counts_NB = torch.zeros(len(key_N), len(batch.images), device=key_N.device)
-    return counts_NB.index_add_(1, owner_N, same_NN.float()) > 0
+def same_caption(key: Tensor, owner: Tensor, images: int) -> Tensor:
+    """Bool [N, images]: the caption is, word for word, also a caption of that image.
+
+    Args:
+        key: int64 [N]: equal for equal captions.
+        owner: int64 [N]: the image that each caption came with.
+        images: how many there are.
+    """
+    same_NN = key[:, None] == key[None, :]
+    counts_NB = torch.zeros(len(key), images, device=key.device)
+    return counts_NB.index_add_(1, owner, same_NN.float()) > 0
 
 
 class Objective(nn.Module, ABC):

@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vlp import params as parameters
 from vlp import plugins
-from vlp.data.loading import Prepared
+from vlp.data.loading import Examples, Prepared
+from vlp.evaluation.cross_validation import METRICS, cross_validate
 from vlp.files import atomic, write_csv, write_json, write_jsonl
 from vlp.params import Section
 from vlp.stages.base import run
+from vlp.tasks.base import Task
 from vlp.training.determinism import seed_everything
 
 PREPARED = Path("data/prepared")
 TASKS, REPORTS = Path("models/tasks"), Path("reports/evaluation")
 
 
+class CrossValidationParams(Section):
+    """``evaluate.cross_validation``: of a linear head on frozen features; ``vlp cross-validate`` trains all anew."""
+
+    folds: int = Field(ge=0, description="of the test split's groups; 0: none")
+
+    @field_validator("folds")
+    @classmethod
+    def _some(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one fold leaves nothing to learn from: 2 or more, or 0 for none")
+        return value
+
+
 class EvaluateParams(Section):
     """``evaluate``."""
 
     resamples: int = Field(ge=100, description="of the bootstrap behind every 95 % interval")
+    cross_validation: CrossValidationParams
 
 
 class Params(Section):
@@ -40,7 +57,9 @@ def main() -> None:
     prepared = Prepared(PREPARED)
     seed_everything(params.seed)
     task = plugins.find("vlp.tasks", name).Task.load(TASKS / name, prepared)
-    found = task.evaluate(prepared.split("test"), params.seed, params.evaluate.resamples)
+    test = prepared.split("test")
+    found = task.evaluate(test, params.seed, params.evaluate.resamples)
+    found.metrics.update(_cross_validation(task, test, params))
     with atomic(REPORTS / name, folder=True) as folder:
         write_json(folder / "metrics.json", found.metrics)
         write_jsonl(folder / "predictions.jsonl", found.predictions)
@@ -49,6 +68,24 @@ def main() -> None:
         for picture, pixels in found.pictures.items():
             Image.fromarray(pixels).save(folder / f"{picture}.png")
     write_json(f"metrics/{name}.json", found.metrics)
+
+
+def _cross_validation(task: Task, test: Examples, params: Params) -> dict[str, Any]:
+    """``cross_validation``: mean, std, folds and which figure; nothing where a task has no classes."""
+    folds = params.evaluate.cross_validation.folds
+    frozen = task.frozen(test) if folds else None
+    if frozen is None:
+        return {}
+    found = cross_validate(
+        frozen.features,
+        frozen.targets,
+        frozen.groups,
+        METRICS[frozen.metric],
+        folds=folds,
+        seed=params.seed,
+        exclusive=frozen.exclusive,
+    )
+    return {"cross_validation": {**found, "metric": frozen.metric}}
 
 
 if __name__ == "__main__":

@@ -59,6 +59,16 @@ def grids(made: Task, prepared: Prepared, rows: range) -> torch.Tensor:
         return made.model.image_encoder(prepared.split("train").images(rows)).tokens
 
 
+def test_kinds_that_are_left_out_are_not_learnt_unless_an_image_has_no_others(prepared: Prepared) -> None:
+    made, split = task(prepared, leave_out=("negation", "count")), prepared.split("train")
+    for row in range(len(split)):
+        entries = split.values("captions", row)
+        others = [entry["ids"] for entry in entries if entry["kind"] not in ("negation", "count")]
+        assert [ids.tolist() for ids in made._learnt(split, row)] == others and others
+    every = tuple({str(entry["kind"]) for row in range(len(split)) for entry in split.values("captions", row)})
+    assert len(task(prepared, leave_out=every)._learnt(split, 0)) == len(split.values("captions", 0))
+
+
 def test_what_it_writes_is_said_in_the_words_of_the_data(trained: Task, prepared: Prepared) -> None:
     train = prepared.split("train")
     known = {
@@ -156,10 +166,12 @@ def test_its_metrics_have_the_names_of_the_contract_and_baselines_beside(trained
         low, high = found.metrics[f"{name}_ci95"]
         assert low <= found.metrics[name] <= high
         for other in ("nucleus", "blank", "nearest", "nearest_by_colour", "most_common"):
-            assert f"{other}_{name}" in found.metrics
+            low, high = found.metrics[f"{other}_{name}_ci95"]
+            assert low <= found.metrics[f"{other}_{name}"] <= high
     assert len(found.predictions) == found.metrics["images"] == 9
     assert np.mean([row["faithful"] for row in found.predictions]) == found.metrics["faithful_share"]
-    assert sum(each["size"] for each in found.metrics["faithful_share_by_kind"].values()) == 9
+    for cut in ("faithful_share_by_kind", "faithful_share_by_objects", "cider_by_objects", "cider_by_words"):
+        assert sum(each["size"] for each in found.metrics[cut].values()) == 9
 
 
 def test_what_is_saved_comes_back_and_says_the_same(trained: Task, prepared: Prepared, tmp_path: Path) -> None:

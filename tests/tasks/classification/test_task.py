@@ -10,12 +10,13 @@ import torch
 
 from support import models, scenes
 from vlp.data.loading import Plans, Prepared, loader
+from vlp.evaluation.cross_validation import METRICS, cross_validate
 from vlp.params import parse
 from vlp.tasks.classification import Params, Task
 from vlp.training.determinism import seed_everything
 from vlp.training.loop import fit
 
-SECTION = {"kind": "multi", "modality": "image", "min_count": 8, "prompts": ["a {label}", "{label}"], "folds": 3}
+SECTION = {"kind": "multi", "modality": "image", "min_count": 8, "prompts": ["a {label}", "{label}"]}
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +68,24 @@ def test_its_metrics_have_the_names_of_the_contract(trained: Task, prepared: Pre
         for name in ("accuracy", "hamming_accuracy", "macro_precision", "macro_recall", "macro_f1", "macro_roc_auc"):
             low, high = figures[f"{name}_ci95"]
             assert 0 <= low <= high <= 1 and 0 <= figures[name] <= 1
-    assert set(found["cross_validation"]) == {"mean", "std", "folds"} and len(found["cross_validation"]["folds"]) == 3
+    for name in ("accuracy", "macro_f1", "every_label_macro_f1"):
+        low, high = found["majority"][f"{name}_ci95"]
+        assert low <= found["majority"][name] <= high
     assert found["majority"]["macro_f1"] <= found["majority"]["every_label_macro_f1"]
     table = trained.table(prepared.split("test"))
     sizes = {label: entry["size"] for label, entry in found["by_label"].items()}
     assert sizes == {label: count for label, count in zip(trained.labels, table.sum(0), strict=True) if label in sizes}
-    assert sum(entry["size"] for entry in found["accuracy_by_label_count"].values()) == 9 == found["images"]
+    for slices in ("accuracy_by_label_count", "accuracy_by_objects"):
+        assert sum(entry["size"] for entry in found[slices].values()) == 9 == found["images"]
+
+
+def test_a_linear_head_on_its_frozen_features_is_cross_validated_by_group(trained: Task, prepared: Prepared) -> None:
+    frozen = trained.frozen(prepared.split("train"))
+    found = cross_validate(
+        frozen.features, frozen.targets, frozen.groups, METRICS[frozen.metric], folds=3, seed=0, exclusive=False
+    )
+    assert len(found["folds"]) == 3 and found["mean"] == pytest.approx(np.mean(found["folds"]))
+    assert found["mean"] > 0.2
 
 
 def test_a_blanked_picture_changes_the_answer(trained: Task, prepared: Prepared) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from support import models, scenes
 from vlp.data.loading import Plans, Prepared, loader
+from vlp.evaluation.cross_validation import METRICS, cross_validate
 from vlp.params import parse
 from vlp.tasks.matching import Params, Task
 from vlp.training.determinism import seed_everything
@@ -51,14 +52,21 @@ def test_it_remembers_what_it_was_trained_on(trained: Task, prepared: Prepared) 
 
 def test_its_metrics_have_the_names_of_the_contract_and_an_interval_each(trained: Task, prepared: Prepared) -> None:
     found = trained.evaluate(prepared.split("test"), seed=0, resamples=200)
-    names = ("accuracy", "precision", "recall", "f1", "roc_auc", "hard_negative_accuracy", "base_rate")
+    names = ("accuracy", "precision", "recall", "f1", "roc_auc", "hard_negative_accuracy", "base_rate", "ece")
+    names += ("majority_accuracy", "text_only_accuracy", "text_only_hard_negative_accuracy", "image_only_accuracy")
     for name in names:
         low, high = found.metrics[f"{name}_ci95"]
-        assert low <= found.metrics[name] <= high or np.isnan(found.metrics[name])
+        # A calibration error of resampled rows is above that of all of them: chance adds to every bin.
+        assert low <= found.metrics[name] <= high or np.isnan(found.metrics[name]) or name == "ece"
+    assert found.metrics["image_only_hard_negative_accuracy"] == found.metrics["majority_accuracy"] == 0.5
     assert found.metrics["base_rate"] == 0.5
     assert found.metrics["images"] == 9 and found.metrics["pairs"] == 2 * 9 * 4
-    assert sum(each["size"] for each in found.metrics["hard_negative_accuracy_by_kind"].values()) == 36
-    assert set(found.plots) == {"roc", "precision_recall", "confusion"}
+    for cut in ("kind", "objects", "words"):
+        parts = found.metrics[f"hard_negative_accuracy_by_{cut}"].values()
+        assert sum(each["size"] for each in parts) == 36
+        mean = sum(each["size"] * each["value"] for each in parts) / 36
+        assert mean == pytest.approx(found.metrics["hard_negative_accuracy"])
+    assert set(found.plots) == {"roc", "precision_recall", "confusion", "calibration"}
     assert len(found.predictions) == 36
     assert {row["caption"] for row in found.predictions} == {0, 1, 2, 3}
 
@@ -73,6 +81,26 @@ def test_without_the_picture_true_and_edited_statements_are_told_apart_by_the_te
     for ids, score in zip(pairs.true, blank.tolist(), strict=True):
         assert same.setdefault(ids.tobytes(), score) == pytest.approx(score, abs=1e-5)
     assert not np.allclose(blank, trained.score(test, pairs.row, pairs.true))
+
+
+def test_without_the_words_a_picture_has_one_score(trained: Task, prepared: Prepared) -> None:
+    test = prepared.split("test")
+    pairs = trained.pairs(test, seed=0)
+    mute = trained.score(test, pairs.row, pairs.true, mute=True)
+    for row in range(len(test)):
+        np.testing.assert_allclose(mute[pairs.row == row], mute[pairs.row == row][0], atol=1e-5)
+    assert not np.allclose(mute, trained.score(test, pairs.row, pairs.true))
+
+
+def test_a_linear_head_on_its_frozen_features_is_cross_validated_by_group(trained: Task, prepared: Prepared) -> None:
+    train = prepared.split("train")
+    frozen, captions = trained.frozen(train), int(train.lengths("captions").sum())
+    assert frozen.features.shape == (2 * captions, 32) and len(frozen.groups) == 2 * captions
+    assert frozen.targets[:, 0].mean() == 0.5
+    found = cross_validate(
+        frozen.features, frozen.targets, frozen.groups, METRICS[frozen.metric], folds=3, seed=0, exclusive=True
+    )
+    assert found["mean"] == pytest.approx(np.mean(found["folds"])) and 0.3 < found["mean"] <= 1
 
 
 def test_batch_size_and_padding_do_not_change_a_score(trained: Task, prepared: Prepared) -> None:

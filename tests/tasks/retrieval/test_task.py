@@ -60,8 +60,11 @@ def test_its_metrics_have_the_names_of_the_contract(trained: Task, prepared: Pre
     found = trained.evaluate(prepared.split("test"), seed=0, resamples=100)
     for direction in ("image_to_text", "text_to_image"):
         for cut in (1, 5, 10):
-            low, high = found.metrics[f"{direction}_r{cut}_ci95"]
-            assert low <= found.metrics[f"{direction}_r{cut}"] <= high
+            for way in ("", "first_stage_", "single_caption_"):
+                low, high = found.metrics[f"{way}{direction}_r{cut}_ci95"]
+                assert low <= found.metrics[f"{way}{direction}_r{cut}"] <= high
+            assert found.metrics[f"random_{direction}_r{cut}"] == pytest.approx(min(cut / 9, 1))
+        assert sum(each["size"] for each in found.metrics[f"{direction}_r1_by_objects"].values()) == 9
         # The candidate's own description is true, so more first answers are judged right than are the record's own.
         assert found.metrics[f"judged_{direction}_r1"] >= found.metrics[f"{direction}_r1"]
     assert found.metrics["candidates"] == found.metrics["texts"] == 9

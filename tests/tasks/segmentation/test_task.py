@@ -66,11 +66,16 @@ def masks_of(task: Task, prepared: Prepared, texts: list[str], row: int = 0) -> 
 def test_its_metrics_have_the_names_of_the_contract_and_an_interval_each(trained: Task, prepared: Prepared) -> None:
     test = prepared.split("test")
     found = trained.evaluate(test, seed=0, resamples=200)
-    for name in ("miou", "pixel_accuracy", "boundary_f1"):
+    floors = ("text_blind_miou", "saliency_miou", "all_background_pixel_accuracy")
+    for name in ("miou", "pixel_accuracy", "boundary_f1", "precision_at_50", *floors):
         low, high = found.metrics[f"{name}_ci95"]
         assert low <= found.metrics[name] <= high
     assert found.metrics["regions"] == int(test.lengths("regions").sum())
-    assert sum(each["size"] for each in found.metrics["miou_by_size"].values()) == found.metrics["regions"]
+    for cut in ("size", "objects", "words"):
+        parts = found.metrics[f"miou_by_{cut}"].values()
+        assert sum(each["size"] for each in parts) == found.metrics["regions"]
+        mean = sum(each["size"] * each["value"] for each in parts) / found.metrics["regions"]
+        assert mean == pytest.approx(found.metrics["miou"])
     assert set(found.metrics["miou_by_objects"]) <= set("12345")
     assert {"text_blind_miou", "saliency_miou", "all_background_pixel_accuracy"} <= set(found.metrics)
     assert found.metrics["threshold"] == trained.decision["threshold"]

@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 
 from vlp.evaluation import classes
-from vlp.evaluation.binary import Ranking
 from vlp.evaluation.calibration import calibration
-from vlp.evaluation.cross_validation import cross_validate
 from vlp.evaluation.intervals import Bootstrap
 from vlp.evaluation.slices import by_slice
 from vlp.tasks.base import Evaluation
@@ -38,9 +36,9 @@ class Measured:
     train: np.ndarray
     called: dict[str, np.ndarray]
     scores: dict[str, np.ndarray]
-    features: np.ndarray
     ids: Sequence[str]
     groups: Sequence[str]
+    objects: Sequence[str]
 
     def among(self, rows: np.ndarray) -> Measured:
         """The same of some of the records."""
@@ -51,19 +49,18 @@ class Measured:
             train=self.train,
             called={way: each[rows] for way, each in self.called.items()},
             scores={way: each[rows] for way, each in self.scores.items()},
-            features=self.features[rows],
             ids=[self.ids[row] for row in rows.tolist()],
             groups=[self.groups[row] for row in rows.tolist()],
+            objects=[self.objects[row] for row in rows.tolist()],
         )
 
 
-def measure(found: Measured, *, folds: int, seed: int, resamples: int) -> Evaluation:
+def measure(found: Measured, *, seed: int, resamples: int) -> Evaluation:
     """Metrics, plots and predictions.
 
     Args:
         found: the test split; where labels are exclusive, records without one of them are left out and counted.
-        folds: of the cross-validation.
-        seed: of bootstrap and folds.
+        seed: of the bootstrap.
         resamples: of the bootstrap.
     """
     everything = len(found.target)
@@ -74,15 +71,13 @@ def measure(found: Measured, *, folds: int, seed: int, resamples: int) -> Evalua
     metrics: dict[str, Any] = _figures(found, OWN, bootstrap)
     metrics |= {"ece": reliability.error, "ece_ci95": list(reliability.interval)}
     metrics |= {way: _figures(found, way, bootstrap) for way in found.called if way != OWN}
-    metrics["majority"] = _majority(found)
-    metrics["cross_validation"] = cross_validate(
-        found.features, found.target, found.groups, _macro_f1, folds=folds, seed=seed, exclusive=found.exclusive
-    )
+    metrics["majority"] = _majority(found, bootstrap)
     right = (found.called[OWN] == found.target).all(1)
     sizes = [f"{count:02d}" for count in found.target.sum(1).tolist()]
     metrics |= {
         "by_label": classes.by_class(found.target, found.called[OWN], found.labels),
         "accuracy_by_label_count": by_slice(sizes, lambda rows: float(right[rows].mean())),
+        "accuracy_by_objects": by_slice(found.objects, lambda rows: float(right[rows].mean())),
         "labels": len(found.labels),
         "images": len(found.target),
         "left_out": everything - len(found.target),
@@ -96,29 +91,16 @@ def measure(found: Measured, *, folds: int, seed: int, resamples: int) -> Evalua
 
 def _figures(found: Measured, way: str, bootstrap: Bootstrap) -> dict[str, Any]:
     """Accuracy, macro precision, recall, F1 and ROC-AUC of one way to decide, each with its interval."""
-    same = found.called[way] == found.target
+    figures = _shares(found.called[way] == found.target, bootstrap)
+    figures |= classes.macro(found.target, found.called[way], bootstrap)
+    return figures | classes.macro_roc_auc(found.target, found.scores[way], bootstrap)
+
+
+def _shares(same: np.ndarray, bootstrap: Bootstrap) -> dict[str, Any]:
     figures: dict[str, Any] = {}
-    for name, each in (("accuracy", same.all(1)), ("hamming_accuracy", same.mean(1))):
-        figures[name] = float(each.mean())
-        figures[f"{name}_ci95"] = list(bootstrap.ratio(each))
-    return figures | classes.macro(found.target, found.called[way], bootstrap) | _roc_auc(found, way, bootstrap)
-
-
-def _roc_auc(found: Measured, way: str, bootstrap: Bootstrap) -> dict[str, Any]:
-    """The mean over labels; one that all or none of the records have ranks nothing."""
-    ranked = np.flatnonzero(found.target.any(0) & ~found.target.all(0))
-    rankings = [Ranking(found.target[:, k], found.scores[way][:, k]) for k in ranked]
-    if not rankings:
-        return {"macro_roc_auc": float("nan"), "macro_roc_auc_ci95": [float("nan")] * 2}
-
-    def mean(weights: np.ndarray) -> np.ndarray:
-        each = np.stack([ranking.roc_auc(weights) for ranking in rankings])
-        known = np.isfinite(each)
-        # A small resample may lack a label, and then has one label less to rank.
-        return np.asarray(np.where(known, each, 0).sum(0) / np.maximum(known.sum(0), 1))
-
-    everything = np.ones((1, len(found.target)), np.float32)
-    return {"macro_roc_auc": float(mean(everything)[0]), "macro_roc_auc_ci95": list(bootstrap.weighted(mean))}
+    for name, each in (("accuracy", np.asarray(same.all(1))), ("hamming_accuracy", same.mean(1))):
+        figures |= {name: float(each.mean()), f"{name}_ci95": list(bootstrap.ratio(each))}
+    return figures
 
 
 def _reliability(found: Measured, bootstrap: Bootstrap) -> Any:
@@ -128,28 +110,23 @@ def _reliability(found: Measured, bootstrap: Bootstrap) -> Any:
     return calibration(scores, found.target, bootstrap)
 
 
-def _majority(found: Measured) -> dict[str, float]:
+def _majority(found: Measured, bootstrap: Bootstrap) -> dict[str, Any]:
     """Without looking: what most training records are; and, for F1, calling every label, which is its floor."""
     share = found.train.mean(0)
     said = share == share.max() if found.exclusive else share > 0.5
     if found.exclusive:
         said &= np.cumsum(said) == 1
     called = np.broadcast_to(said, found.target.shape)
-    same = called == found.target
-    floors = {
-        "accuracy": float(same.all(1).mean()),
-        "hamming_accuracy": float(same.mean()),
-        "macro_f1": _macro_f1(found.target, called),
-    }
+    floors = _shares(called == found.target, bootstrap) | _macro_f1(found, called, bootstrap)
     if not found.exclusive:
-        floors["every_label_macro_f1"] = _macro_f1(found.target, np.ones_like(found.target))
+        every = _macro_f1(found, np.ones_like(found.target), bootstrap)
+        floors |= {f"every_label_{name}": value for name, value in every.items()}
     return floors
 
 
-def _macro_f1(target: np.ndarray, called: np.ndarray) -> float:
-    figure = classes.macro(target, called)["macro_f1"]
-    assert isinstance(figure, float)
-    return figure
+def _macro_f1(found: Measured, called: np.ndarray, bootstrap: Bootstrap) -> dict[str, Any]:
+    every = classes.macro(found.target, called, bootstrap)
+    return {name: every[name] for name in ("macro_f1", "macro_f1_ci95")}
 
 
 def _by_label_rows(by_label: dict[str, dict[str, float | int]]) -> list[dict[str, Any]]:

@@ -20,13 +20,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad
+from vlp.data.slices import object_counts
 from vlp.evaluation.binary import choose_threshold
 from vlp.evaluation.calibration import choose_temperature, sigmoid, softmax
 from vlp.models.modeling import VLPModel
 from vlp.preprocessing import text as texts
 from vlp.records import Batch
 from vlp.tasks import base
-from vlp.tasks.base import Evaluation, ExportPart, TaskParams
+from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams
 from vlp.tasks.classification import labels, metrics
 from vlp.tasks.classification.graphs import GRAPHS
 from vlp.tasks.classification.zero_shot import ZeroShot
@@ -44,7 +45,6 @@ class Params(TaskParams):
     prompts: tuple[str, ...] = Field(
         default=(), description="of the zero-shot baseline, with {label} in each; none: no such baseline"
     )
-    folds: int = Field(ge=2, default=5, description="of the cross-validation on frozen features")
 
 
 class Task(base.Task):
@@ -233,7 +233,7 @@ class Task(base.Task):
     def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:
         """Macro figures with intervals, slices by label, and beside them what no training and no picture give."""
         target = self.table(test)
-        logits, features = self.score(test)
+        logits, _ = self.score(test)
         scores = {metrics.OWN: self.probabilities(logits)}
         if self.sees and self.reads:
             for way, taken in (("text_only", {"blank": True}), ("image_only", {"mute": True})):
@@ -253,14 +253,21 @@ class Task(base.Task):
                 train=self.table(self.prepared.split("train")),
                 called=ways,
                 scores=scores,
-                features=features,
                 ids=test.strings("id"),
                 groups=test.strings("group"),
+                objects=object_counts(test),
             ),
-            folds=self.params.folds,
             seed=seed,
             resamples=resamples,
         )
+
+    def frozen(self, test: Examples) -> Frozen:
+        """What stands before the heads; where labels are exclusive, records without one are left out."""
+        _, features = self.score(test)
+        target, exclusive = self.table(test), self.params.kind == "single"
+        rows = np.flatnonzero(target.any(1)) if exclusive else np.arange(len(target))
+        groups = [test.strings("group")[row] for row in rows.tolist()]
+        return Frozen(features[rows], target[rows], groups, exclusive=exclusive, metric="macro_f1")
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated, float64 [N, K]."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from vlp.data.loading import Examples, TokenIds
 from vlp.data.scenes.oracle import truth
+from vlp.data.slices import object_counts, word_counts
 from vlp.evaluation.intervals import Bootstrap
 from vlp.evaluation.slices import by_slice
 from vlp.tasks.base import Evaluation
@@ -82,13 +83,14 @@ def evaluation(
     """
     groups = [test.strings("group")[prompt.row] for prompt in asked]
     bootstrap = Bootstrap(groups, seed=seed, resamples=resamples)
+    means = {
+        "matching_score": scores["drawn"],
+        "first_candidate_matching_score": scores["first"],
+        "true_picture_matching_score": scores["true"],
+        "random_picture_matching_score": scores["random"],
+    }
     metrics: dict[str, Any] = {
-        "matching_score": float(scores["drawn"].mean()),
-        "matching_score_ci95": list(bootstrap.ratio(scores["drawn"])),
         "matching_score_by": "the matching head of pre-training, which chose among the candidates",
-        "first_candidate_matching_score": float(scores["first"].mean()),
-        "true_picture_matching_score": float(scores["true"].mean()),
-        "random_picture_matching_score": float(scores["random"].mean()),
         "images": len(asked),
         **decision,
     }
@@ -101,17 +103,16 @@ def evaluation(
         verdicts["true"] = np.array([truth(scene, p.text) is True for scene, p in zip(scenes, asked, strict=True)])
         others = [annotations[p.row] for p in (*asked[1:], asked[0])]
         verdicts["random"] = np.array([truth(scene, p.text) is True for scene, p in zip(others, asked, strict=True)])
-        metrics |= {
-            "faithful_share": float(verdicts["drawn"].mean()),
-            "faithful_share_ci95": list(bootstrap.ratio(verdicts["drawn"])),
-            "faithful_share_by_kind": by_slice(
-                [p.kind for p in asked], lambda rows: float(verdicts["drawn"][rows].mean())
-            ),
-            "first_candidate_faithful_share": float(verdicts["first"].mean()),
-            "true_picture_faithful_share": float(verdicts["true"].mean()),
-            "random_picture_faithful_share": float(verdicts["random"].mean()),
-            "parser_accuracy": parser_accuracy(test, asked, scenes),
+        means |= {
+            "faithful_share": verdicts["drawn"],
+            "first_candidate_faithful_share": verdicts["first"],
+            "true_picture_faithful_share": verdicts["true"],
+            "random_picture_faithful_share": verdicts["random"],
         }
+        metrics["parser_accuracy"] = parser_accuracy(test, asked, scenes)
+    metrics |= {name: float(each.mean()) for name, each in means.items()}
+    metrics |= {f"{name}_ci95": list(bootstrap.ratio(each)) for name, each in means.items()}
+    metrics |= _sliced(test, asked, verdicts.get("drawn"), scores["drawn"])
     rows = [
         {
             "record": test.strings("id")[prompt.row],
@@ -123,6 +124,17 @@ def evaluation(
         for number, prompt in enumerate(asked)
     ]
     return Evaluation(metrics=metrics, predictions=rows, pictures={"samples": sheet(pictures.kept)})
+
+
+def _sliced(test: Examples, asked: list[Prompt], true: np.ndarray | None, score: np.ndarray) -> dict[str, Any]:
+    """By kind and length of the prompt, and by how many things its record's own picture shows."""
+    name, each = ("matching_score", score) if true is None else ("faithful_share", true)
+    cuts = {
+        "kind": [prompt.kind for prompt in asked],
+        "words": word_counts([prompt.text for prompt in asked]),
+        "objects": object_counts(test, [prompt.row for prompt in asked]),
+    }
+    return {f"{name}_by_{cut}": by_slice(names, lambda rows: float(each[rows].mean())) for cut, names in cuts.items()}
 
 
 def _true(asked: list[Prompt], pictures: np.ndarray) -> np.ndarray:

@@ -13,8 +13,6 @@ Source: Li et al. 2021 (ALBEF), https://arxiv.org/abs/2107.07651
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,14 +22,14 @@ from torch import Tensor, nn
 
 from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad
 from vlp.evaluation import binary
-from vlp.evaluation.intervals import Bootstrap
-from vlp.evaluation.slices import by_slice
 from vlp.models.features import ImageFeatures
 from vlp.models.modeling import VLPModel
 from vlp.records import Batch
 from vlp.tasks import base
-from vlp.tasks.base import Evaluation, ExportPart, TaskParams, image_part
-from vlp.tasks.matching.negatives import nearest_others, random_others
+from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams, fused_part, grey, image_part
+from vlp.tasks.matching import report
+from vlp.tasks.matching.negatives import random_others
+from vlp.tasks.matching.pairs import Pairs, filled, pairs
 
 
 class Params(TaskParams):
@@ -39,23 +37,6 @@ class Params(TaskParams):
 
     captions_per_image: int = Field(gt=0, description="drawn a step, each with one negative")
     pair_weight: float = Field(ge=0, description="of telling a caption from its negative, beside judging each alone")
-
-
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """M captions of a split, each with what it is held against.
-
-    ``row`` int64 [M]: whose image; ``easy`` is what accuracy and the like are measured on, ``hard`` what
-    ``hard_negative_accuracy`` is: the same minimal edit where the data has one. ``edited`` bool [M].
-    """
-
-    row: np.ndarray
-    group: list[str]
-    kind: list[str]
-    true: list[TokenIds]
-    easy: list[TokenIds]
-    hard: list[TokenIds]
-    edited: np.ndarray
 
 
 class Task(base.Task):
@@ -90,7 +71,7 @@ class Task(base.Task):
         false = [edit for _, edit, _ in captions]
         if any(edit is None for edit in false):
             others = random_others([ids for ids, _, _ in captions], [str(place) for _, _, place in captions], rng)
-            false = _filled(false, others)
+            false = filled(false, others)
         pairs = [(ids, edit, place) for (ids, _, place), edit in zip(captions, false, strict=True) if edit is not None]
         each = [[pair for pair in pairs if pair[2] == place] for place in range(len(rows))]
         texts = [text for mine in each for text in (*(true for true, _, _ in mine), *(edit for _, edit, _ in mine))]
@@ -121,68 +102,54 @@ class Task(base.Task):
 
     def logits(self, image: ImageFeatures, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """float32 [N]: above zero, the more likely true. ``image`` as of ``VLPModel.fuse``."""
-        text = self.model.encode_text(input_ids, attention_mask)
-        return self.logit(self.model.fuse(text, attention_mask, image).pooled).squeeze(-1).float()
+        return self.logit(self._fused(image, input_ids, attention_mask)).squeeze(-1).float()
 
-    @torch.no_grad()
-    def score(
-        self, examples: Examples, rows: np.ndarray, texts: Sequence[TokenIds], *, blank: bool = False
-    ) -> np.ndarray:
+    def _fused(self, image: ImageFeatures, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        text = self.model.encode_text(input_ids, attention_mask)
+        return self.model.fuse(text, attention_mask, image).pooled
+
+    def score(self, examples: Examples, rows: np.ndarray, texts: Sequence[TokenIds], **taken: bool) -> np.ndarray:
         """Probabilities float64 [M] that each text is true of the image of its row.
 
         Args:
             examples: the split.
             rows: int64 [M], rising.
             texts: M token ids.
-            blank: take every picture away (mid-grey): what the text alone gives.
+            taken: ``blank=True`` takes every picture away (mid-grey): what the text alone gives; ``mute=True`` every
+                text (no word): what the picture alone gives.
         """
+        return self._scored(examples, rows, texts, **taken)[0]
+
+    @torch.no_grad()
+    def _scored(
+        self,
+        examples: Examples,
+        rows: np.ndarray,
+        texts: Sequence[TokenIds],
+        *,
+        blank: bool = False,
+        mute: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities, and the fused states behind them, float32 [M, D]."""
         self.eval()
-        found = np.empty(len(texts))
+        found, states = np.empty(len(texts)), np.empty((len(texts), self.model.fused_width), np.float32)
+        nothing = grey(self.model, self.prepared.image_size) if blank else None
+        if mute:
+            texts = [ids[[0, -1]] for ids in texts]  # [CLS] and [SEP]
         for plan in in_order(len(examples), self.params.evaluation_batch_size):
             first, last = np.searchsorted(rows, [plan.rows[0], plan.rows[-1] + 1])
             if first == last:
                 continue
-            images = examples.images(plan.rows)
-            features = self.model.encode_image(torch.full_like(images, 128) if blank else images)
+            features = nothing or self.model.encode_image(examples.images(plan.rows))
             some = pad(texts[first:last], (rows[first:last] - plan.rows[0]).tolist(), self.prepared.pad_id)
-            logits = self.logits(features.index(some.image_index), some.input_ids, some.attention_mask)
-            found[first:last] = logits.double().sigmoid().numpy()
-        return found
+            pooled = self._fused(nothing or features.of(some), some.input_ids, some.attention_mask)
+            states[first:last] = pooled.float().numpy()
+            found[first:last] = self.logit(pooled).squeeze(-1).float().double().sigmoid().numpy()
+        return found, states
 
     def pairs(self, examples: Examples, seed: int) -> Pairs:
-        """Every caption of the split with its negatives; captions that nothing can be held against are left out.
-
-        Raises:
-            ValueError: that leaves none.
-        """
-        row, kind, true, edits = [], [], [], []
-        for index in range(len(examples)):
-            kinds = [str(entry["kind"]) for entry in examples.values("captions", index)]
-            row += [index] * len(kinds)
-            kind += kinds
-            true += [ids for ids in examples.ids("captions", "ids", index) if ids is not None]
-            edits += examples.ids("captions", "negative_ids", index)
-        group = [examples.strings("group")[index] for index in row]
-        if all(ids is not None for ids in edits):
-            easy = hard = edits
-        else:
-            easy = _filled(edits, random_others(true, group, np.random.default_rng(seed)))
-            hard = _filled(edits, nearest_others(true, group))
-        keep = [i for i in range(len(true)) if easy[i] is not None and hard[i] is not None]
-        if not keep:
-            raise ValueError(
-                f"{examples.folder}: split {examples.split!r} has no caption with a negative: the matching task needs "
-                "captions of at least two groups"
-            )
-        return Pairs(
-            row=np.array([row[i] for i in keep]),
-            group=[group[i] for i in keep],
-            kind=[kind[i] for i in keep],
-            true=[true[i] for i in keep],
-            easy=[ids for i in keep if (ids := easy[i]) is not None],
-            hard=[ids for i in keep if (ids := hard[i]) is not None],
-            edited=np.array([edits[i] is not None for i in keep]),
-        )
+        """As of ``vlp.tasks.matching.pairs``."""
+        return pairs(examples, seed)
 
     def calibrate(self, validation: Examples, seed: int) -> None:
         """Choose the threshold with the best accuracy on the validation split."""
@@ -194,88 +161,39 @@ class Task(base.Task):
     def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:
         """Metrics with 95 % intervals by group, slices by kind of edit, and what the text alone gives."""
         pairs = self.pairs(test, seed)
-        true, hard = self.score(test, pairs.row, pairs.true), self.score(test, pairs.row, pairs.hard)
-        easy = hard if pairs.edited.all() else self.score(test, pairs.row, pairs.easy)
-        targets, scores = np.repeat([1, 0], len(true)), np.concatenate([true, easy])
-        metrics: dict[str, Any] = dict(
-            binary.report(
-                targets, scores, self.decision["threshold"], Bootstrap(pairs.group * 2, seed=seed, resamples=resamples)
-            )
-        )
-        outcomes = binary.hard_negative_outcomes(true, hard)
-        metrics["hard_negative_accuracy"] = float(outcomes.mean())
-        metrics["hard_negative_accuracy_ci95"] = list(
-            Bootstrap(pairs.group, seed=seed, resamples=resamples).ratio(outcomes)
-        )
-        metrics["hard_negative_accuracy_by_kind"] = by_slice(pairs.kind, lambda rows: float(outcomes[rows].mean()))
-        text_only = [self.score(test, pairs.row, texts, blank=True) for texts in (pairs.true, pairs.hard)]
-        metrics["text_only_hard_negative_accuracy"] = binary.hard_negative_accuracy(*text_only)
-        metrics |= {"threshold": self.decision["threshold"], "pairs": len(scores), "images": len(test)}
-        metrics["minimal_edits"] = int(pairs.edited.sum())
-        return Evaluation(
-            metrics=metrics,
-            plots={
-                "roc": binary.roc_points(targets, scores),
-                "precision_recall": binary.precision_recall_points(targets, scores),
-                "confusion": binary.confusion_rows(targets, scores, self.decision["threshold"]),
-            },
-            predictions=self._predictions(test, pairs, true, hard),
+        scores = self._both(test, pairs)
+        return report.evaluation(
+            test,
+            pairs,
+            report.Scored(
+                seen=scores,
+                blank=self._both(test, pairs, blank=True),
+                mute=self._both(test, pairs, mute=True),
+            ),
+            self.decision["threshold"],
+            seed=seed,
+            resamples=resamples,
         )
 
-    def _predictions(self, test: Examples, pairs: Pairs, true: np.ndarray, hard: np.ndarray) -> list[dict[str, Any]]:
-        ids = test.strings("id")
-        rows, seen = [], 0
-        for place, row in enumerate(pairs.row.tolist()):
-            seen = seen + 1 if place and pairs.row[place - 1] == row else 0
-            rows.append(
-                {
-                    "record": ids[row],
-                    "caption": seen,
-                    "kind": pairs.kind[place],
-                    "score": float(true[place]),
-                    "negative_score": float(hard[place]),
-                }
-            )
-        return rows
+    def _both(self, test: Examples, pairs: Pairs, **taken: bool) -> report.Ways:
+        true, hard = (self.score(test, pairs.row, texts, **taken) for texts in (pairs.true, pairs.hard))
+        easy = hard if pairs.edited.all() else self.score(test, pairs.row, pairs.easy, **taken)
+        return report.Ways(true=true, easy=easy, hard=hard)
+
+    def frozen(self, test: Examples) -> Frozen:
+        """The fused state of every true caption and of what it is held against."""
+        pairs = self.pairs(test, seed=0)
+        states = [self._scored(test, pairs.row, texts)[1] for texts in (pairs.true, pairs.easy)]
+        true = np.repeat([True, False], len(pairs.true))
+        targets = np.stack([true, ~true], axis=1)
+        return Frozen(np.concatenate(states), targets, pairs.group * 2, exclusive=True, metric="accuracy")
 
     def export_parts(self) -> dict[str, ExportPart]:
         """``image``: pixels to features; ``score``: features of N images and N texts to N logits."""
         self.eval()
         size = self.prepared.image_size
         images = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-        features = self.model.encode_image(images)
-        ids = torch.full((2, 8), self.prepared.mask_id, dtype=torch.int64)
-        text = {0: "texts", 1: "length"}
         return {
             "image": image_part(self.model, images),
-            "score": ExportPart(
-                module=_Score(self),
-                inputs={
-                    "image_tokens": features.tokens.detach(),
-                    "image_pooled": features.pooled.detach(),
-                    "input_ids": ids,
-                    "attention_mask": torch.ones_like(ids),
-                },
-                dynamic={
-                    "image_tokens": {0: "texts"},
-                    "image_pooled": {0: "texts"},
-                    "input_ids": text,
-                    "attention_mask": text,
-                },
-                outputs=("logit",),
-            ),
+            "score": fused_part(self, self.logits, images, "logit"),
         }
-
-
-class _Score(nn.Module):
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.task = task
-
-    def forward(self, image_tokens: Tensor, image_pooled: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        image = ImageFeatures(tokens=image_tokens, pooled=image_pooled)
-        return self.task.logits(image, input_ids, attention_mask)
-
-
-def _filled(edits: Sequence[TokenIds | None], others: Sequence[TokenIds | None]) -> list[TokenIds | None]:
-    return [other if edit is None else edit for edit, other in zip(edits, others, strict=True)]

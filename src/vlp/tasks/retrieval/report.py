@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vlp.data.loading import Examples
+from vlp.data.slices import object_counts
 from vlp.evaluation import ranking
 from vlp.evaluation.intervals import Bootstrap
+from vlp.evaluation.slices import by_slice
 from vlp.tasks.base import Evaluation
 from vlp.tasks.retrieval.candidates import Candidates, gather
 from vlp.tasks.retrieval.judged import judged_recall
@@ -35,12 +37,13 @@ def evaluation(task: Task, test: Examples, seed: int, resamples: int) -> Evaluat
         placed[direction] = ranking.ranks(order, right)
         metrics |= ranking.recalls(placed[direction], direction, bootstrap)
         metrics[f"{direction}_median_rank"] = float(np.median(placed[direction]))
-        metrics |= ranking.recalls(ranking.ranks(own.similarity, right), f"first_stage_{direction}")
-        metrics[f"random_{direction}_r1"] = ranking.random_recall(right)
-        metrics |= judged_recall(test, found, order, direction)
+        metrics |= ranking.recalls(ranking.ranks(own.similarity, right), f"first_stage_{direction}", bootstrap)
+        metrics |= {f"random_{direction}_r{cut}": ranking.random_recall(right, cut) for cut in ranking.CUTS}
+        metrics |= judged_recall(test, found, order, direction, bootstrap)
+        metrics |= _sliced(test, found, placed[direction], direction)
     metrics["median_rank"] = float(np.median(np.concatenate(list(placed.values()))))
     metrics |= {f"weight_{direction}": task.decision[direction] for direction in placed}
-    metrics |= _single_captions(task, test)
+    metrics |= _single_captions(task, test, seed, resamples)
     longest = min(MOST_ON_CURVE, len(found.rows))
     return Evaluation(
         metrics=metrics,
@@ -49,15 +52,34 @@ def evaluation(task: Task, test: Examples, seed: int, resamples: int) -> Evaluat
     )
 
 
-def _single_captions(task: Task, test: Examples) -> dict[str, Any]:
+def _sliced(test: Examples, found: Candidates, placed: np.ndarray, direction: str) -> dict[str, Any]:
+    """Recall@1 by how many things the query's picture shows, and by how many words its description has."""
+    first = placed <= 1
+    cuts = {"objects": object_counts(test, found.rows if direction == IMAGE_TO_TEXT else found.rows[found.owner])}
+    if direction == TEXT_TO_IMAGE:
+        texts = [
+            " ".join(str(test.values("captions", row)[place]["text"]) for place in places)
+            for row, places in zip(found.rows[found.owner].tolist(), found.places, strict=True)
+        ]
+        cuts["words"] = [f"{len(text.split()) // 10 * 10:02d} and more" for text in texts]
+    return {
+        f"{direction}_r1_by_{cut}": by_slice(names, lambda rows: float(first[rows].mean()))
+        for cut, names in cuts.items()
+    }
+
+
+def _single_captions(task: Task, test: Examples, seed: int, resamples: int) -> dict[str, Any]:
     """The first stage with every caption a query of its own, where descriptions have several: what they buy."""
     if task.params.captions_per_query == 1:
         return {}
     found = gather(test, task.params.candidates, 1)
     metrics: dict[str, Any] = {"single_caption_texts": len(found.texts)}
     similarity = task.score(test, found, first_stage_only=True).similarity
+    groups = np.array([test.strings("group")[row] for row in found.rows])
     for direction, (own, right) in directions(Scores(similarity, similarity), found.right).items():
-        metrics |= ranking.recalls(ranking.ranks(own.similarity, right), f"single_caption_{direction}")
+        of = groups if direction == IMAGE_TO_TEXT else groups[found.owner]
+        bootstrap = Bootstrap(of, seed=seed, resamples=resamples)
+        metrics |= ranking.recalls(ranking.ranks(own.similarity, right), f"single_caption_{direction}", bootstrap)
     return metrics
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +20,6 @@ from torch import Tensor, nn
 
 from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad
 from vlp.evaluation import masks
-from vlp.evaluation.intervals import Bootstrap
-from vlp.evaluation.slices import by_slice
 from vlp.models.features import ImageFeatures
 from vlp.models.modeling import VLPModel
 from vlp.records import Batch
@@ -226,30 +223,13 @@ class Task(base.Task):
             own = some.images[some.row - some.first]
             pictures += [report.triptych(own[i], some.target[i], called[i]) for i in left]
         blind = [
-            masks.iou(some.probability >= threshold, some.target)
+            (some.row, masks.iou(some.probability >= threshold, some.target))
             for some in self.found(test, blank=True, at_most=_BLIND)
         ]
         found = {name: np.concatenate(values) for name, values in scores.items()}
         row = np.concatenate(rows)
-        bootstrap = Bootstrap([test.strings("group")[index] for index in row], seed=seed, resamples=resamples)
-        metrics: dict[str, Any] = {}
-        for name, key in (("miou", "iou"), ("pixel_accuracy", "pixel_accuracy"), ("boundary_f1", "boundary_f1")):
-            metrics |= {name: float(found[key].mean()), f"{name}_ci95": list(bootstrap.ratio(found[key]))}
-        slices = {
-            "size": [report.size_slice(share) for share in found["share"].tolist()],
-            "objects": report.object_counts(test, row),
-        }
-        for name, each in slices.items():
-            metrics[f"miou_by_{name}"] = by_slice(each, lambda rows: float(found["iou"][rows].mean()))
-        metrics |= {
-            "precision_at_50": float((found["iou"] >= 0.5).mean()),
-            "text_blind_miou": float(np.concatenate(blind).mean()),
-            "saliency_miou": float(found["saliency_iou"].mean()),
-            "all_background_pixel_accuracy": float(1 - found["share"].mean()),
-            "threshold": threshold,
-            "regions": len(row),
-            "images": len(set(row.tolist())),
-        }
+        metrics = report.figures(test, row, found, blind, seed=seed, resamples=resamples)
+        metrics |= {"threshold": threshold, "regions": len(row), "images": len(set(row.tolist()))}
         return Evaluation(
             metrics=metrics,
             plots={"iou": report.histogram(found["iou"])},

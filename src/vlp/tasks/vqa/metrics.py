@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from vlp.data.questions import Questions
+from vlp.data.slices import word_counts
 from vlp.evaluation import classes
 from vlp.evaluation.calibration import calibration
 from vlp.evaluation.intervals import Bootstrap
 from vlp.evaluation.slices import by_slice
 from vlp.tasks.base import Evaluation
-from vlp.tasks.vqa.questions import Questions, prior_answers
+from vlp.tasks.vqa.priors import prior_answers
 
 
 def measure(
@@ -25,6 +27,7 @@ def measure(
     mute: np.ndarray,
     ids: Sequence[str],
     groups: Sequence[str],
+    objects: Sequence[str],
     seed: int,
     resamples: int,
 ) -> Evaluation:
@@ -39,6 +42,7 @@ def measure(
         mute: what it answers without the questions, int [M].
         ids: each record's id.
         groups: each record's group: what is resampled.
+        objects: how many things each record's picture shows.
         seed: of the bootstrap.
         resamples: of the bootstrap.
     """
@@ -57,12 +61,14 @@ def measure(
     strongest = max(("blank_image_accuracy", "question_prior_accuracy"), key=lambda name: metrics[name])
     metrics["question_only_accuracy"] = metrics[strongest]
     metrics["question_only_accuracy_ci95"] = metrics[f"{strongest}_ci95"]
-    metrics |= classes.macro(
-        classes.one_hot(asked.code, len(answers)), classes.one_hot(answered, len(answers)), bootstrap
-    )
+    target = classes.one_hot(asked.code, len(answers))
+    metrics |= classes.macro(target, classes.one_hot(answered, len(answers)), bootstrap)
+    metrics |= classes.macro_roc_auc(target, probabilities, bootstrap)
     reliability = calibration(probabilities.max(1), right["accuracy"], bootstrap)
     metrics |= {"ece": reliability.error, "ece_ci95": list(reliability.interval)}
     metrics |= _sliced(asked, right, groups, seed, resamples)
+    shown = [objects[row] for row in asked.row.tolist()]
+    metrics["accuracy_by_objects"] = by_slice(shown, lambda rows: float(right["accuracy"][rows].mean()))
     metrics |= {
         "questions": len(asked),
         "images": len(set(asked.row.tolist())),
@@ -104,11 +110,10 @@ def _sliced(
         own = Bootstrap([groups[asked.row[row]] for row in rows.tolist()], seed=seed, resamples=resamples)
         entry["ci95"] = list(own.ratio(right["accuracy"][rows]))
         entry["question_prior"] = priors[name]["value"]
-    words = [f"{len(text.split()):02d}" for text in asked.text]
     return {
         "accuracy_by_type": by_type,
         "accuracy_by_answer": by_slice(asked.answer, accuracy),
-        "accuracy_by_words": by_slice(words, accuracy),
+        "accuracy_by_words": by_slice(word_counts(asked.text), accuracy),
     }
 
 

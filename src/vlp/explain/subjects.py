@@ -1,0 +1,215 @@
+"""What is explained: one thing that a task said of one picture, as a logit of the picture's grid.
+
+A ``Subject`` is all that a map or a test of it needs to know of a task: a statement is true (``statement``), an answer
+is the right one (``answer``), a word stands in a caption (``words``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vlp.models.features import ImageFeatures
+from vlp.tasks.captioning import Task as Captioning
+from vlp.tasks.matching import Task as Matching
+from vlp.tasks.vqa import Task as Answering
+
+Inside = tuple[Tensor, tuple[Tensor, ...]]
+"""The logit [1], and layer by layer where each text token looked, [1, heads, L, P]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """``said``: in words. ``task``: whose image encoder sees; in eval mode.
+
+    ``inside`` maps the encoder's grid [1, P, Dv] to the logit and the attention behind it; ``logit``, ``probability``
+    map pictures, uint8 [B, S, S, 3], to how much and how likely it is so, [B]. ``token``: the text token whose look
+    counts; None where all do.
+    """
+
+    said: str
+    task: Any
+    inside: Callable[[Tensor], Inside]
+    logit: Callable[[Tensor], Tensor]
+    probability: Callable[[np.ndarray], np.ndarray]
+    token: int | None = None
+
+
+def statement(task: Matching, ids: np.ndarray) -> Subject:
+    """That the text is true of the picture.
+
+    Args:
+        task: trained.
+        ids: the text's tokens, int [L].
+    """
+    said = _ids(ids)
+
+    def logits(images: Tensor) -> Tensor:
+        image = task.model.encode_image(images)
+        return _in_parts(lambda some: task.logits(image.index(some), *_repeated(said, len(some))), len(images))
+
+    def inside(grid: Tensor) -> Inside:
+        with _Fused(task.model.fusion) as fused:
+            logit = task.logits(_embedded(task, grid), *_repeated(said, 1))
+        return logit, fused.attention
+
+    return Subject(
+        said="true",
+        task=task,
+        inside=inside,
+        logit=logits,
+        probability=lambda images: logits(torch.from_numpy(images)).sigmoid().numpy(),
+    )
+
+
+def answer(task: Answering, ids: np.ndarray, chosen: int) -> Subject:
+    """That an answer is the right one.
+
+    Args:
+        task: trained.
+        ids: the question's tokens, int [L].
+        chosen: the answer's number.
+    """
+    said = _ids(ids)
+    temperature = float(task.decision.get("temperature", 1.0))
+
+    def every(images: Tensor) -> Tensor:
+        image = task.model.encode_image(images)
+        return _in_parts(lambda some: task.logits(image.index(some), *_repeated(said, len(some))), len(images))
+
+    def margin(logits: Tensor) -> Tensor:
+        """Against all other answers: what is added to all of them alike explains none."""
+        others = logits.clone()
+        others[:, chosen] = -torch.inf
+        return logits[:, chosen] - others.logsumexp(1)
+
+    def inside(grid: Tensor) -> Inside:
+        with _Fused(task.model.fusion) as fused:
+            logits = task.logits(_embedded(task, grid), *_repeated(said, 1))
+        return margin(logits), fused.attention
+
+    return Subject(
+        said=task.answers[chosen],
+        task=task,
+        inside=inside,
+        logit=lambda images: margin(every(images)),
+        probability=lambda images: (every(torch.from_numpy(images)) / temperature).softmax(1)[:, chosen].numpy(),
+    )
+
+
+def words(task: Captioning, ids: np.ndarray, names: list[str]) -> list[Subject]:
+    """That each token of a caption follows those before it.
+
+    Args:
+        task: trained.
+        ids: the caption's tokens from [CLS] to the last that is explained, int [L].
+        names: each token's text behind the first, L − 1.
+    """
+    read, wanted = torch.from_numpy(np.asarray(ids[:-1], np.int64))[None], [int(token) for token in ids[1:]]
+
+    def logits(grid: Tensor) -> Tensor:
+        return task.decoder(grid, read.expand(len(grid), -1), torch.arange(len(grid))).float()
+
+    def subject(place: int) -> Subject:
+        token = wanted[place]
+
+        def margin(found: Tensor) -> Tensor:
+            row = found[:, place]
+            others = row.clone()
+            others[:, token] = -torch.inf
+            return row[:, token] - others.logsumexp(1)
+
+        def every(images: Tensor) -> Tensor:
+            grid = task.model.image_encoder(images).tokens
+            return _in_parts(lambda some: logits(grid[some]), len(images))
+
+        def inside(grid: Tensor) -> Inside:
+            with _Decoder(task.decoder.language_model, grid.shape[1]) as decoder:
+                found = logits(grid)
+            return margin(found), decoder.attention
+
+        return Subject(
+            said=names[place],
+            task=task,
+            inside=inside,
+            logit=lambda images: margin(every(images)),
+            probability=lambda images: every(torch.from_numpy(images))[:, place].softmax(1)[:, token].numpy(),
+            token=place,
+        )
+
+    return [subject(place) for place in range(len(wanted))]
+
+
+_AT_ONCE = 64
+
+
+def _in_parts(read: Callable[[Tensor], Tensor], rows: int) -> Tensor:
+    return torch.cat([read(torch.arange(first, min(first + _AT_ONCE, rows))) for first in range(0, rows, _AT_ONCE)])
+
+
+def _ids(ids: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(ids, np.int64))[None]
+
+
+def _repeated(ids: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    return ids.expand(count, -1), torch.ones_like(ids).expand(count, -1)
+
+
+def _embedded(task: Any, grid: Tensor) -> ImageFeatures:
+    """As the image encoder hands its grid on, and the fusion block takes it in."""
+    embedded: ImageFeatures = task.model.fusion.embed_image(ImageFeatures(tokens=grid, pooled=grid.mean(1)))
+    return embedded
+
+
+class _Fused:
+    """Listens to a fusion block: ``attention`` is that of its last pass."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module, self.attention = module, ()
+
+    attention: tuple[Tensor, ...]
+
+    def __enter__(self) -> _Fused:
+        self._handle = self._module.register_forward_hook(self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.remove()
+
+    def _hear(self, _module: nn.Module, _args: Any, out: Any) -> None:
+        self.attention = out.attention
+
+
+class _Decoder:
+    """Makes a language model tell where it looks in the picture: by cross-attention, or at the prefix of P places."""
+
+    def __init__(self, module: nn.Module, places: int) -> None:
+        self._module, self._places = module, places
+        self.attention: tuple[Tensor, ...] = ()
+
+    def __enter__(self) -> _Decoder:
+        self._handles = [
+            self._module.register_forward_pre_hook(self._ask, with_kwargs=True),
+            self._module.register_forward_hook(self._hear),
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    @staticmethod
+    def _ask(_module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        return args, {**kwargs, "output_attentions": True}
+
+    def _hear(self, _module: nn.Module, _args: Any, out: Any) -> None:
+        crossed = getattr(out, "cross_attentions", None)
+        if crossed:
+            self.attention = tuple(crossed)
+        else:
+            self.attention = tuple(each[:, :, self._places :, : self._places] for each in out.attentions)

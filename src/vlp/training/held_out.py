@@ -1,0 +1,63 @@
+"""A look at held-out data: after training as a metric, and while it goes on for whoever searches parameters.
+
+Looking changes nothing: the same run ends in the same weights, watched or not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from vlp.data.loading import Examples, in_order, loader
+from vlp.recipe import Recipe
+from vlp.records import Batch
+from vlp.tasks.base import Task
+from vlp.training.loop import average
+
+WATCH = "VLP_WATCH"
+"""The environment variable that names a file for ``Watch`` to write."""
+BATCHES = 16
+
+
+class HeldOut:
+    """The first batches of the validation split, drawn once: every look is at the same texts.
+
+    Args:
+        task: how they are collated.
+        validation: the split.
+        recipe: batch size and precision.
+        seed: of what is drawn.
+    """
+
+    def __init__(self, task: Task, validation: Examples, recipe: Recipe, seed: int) -> None:
+        plans = in_order(min(len(validation), BATCHES * recipe.batch_size), recipe.batch_size)
+        # A batch of one has no other to be told from.
+        plans = [plan for plan in plans if len(plan.rows) > 1] or plans
+        with torch.random.fork_rng():  # a DataLoader draws a seed of its own
+            self._batches: Sequence[Batch] = list(loader(validation, task.collate, plans, seed=seed))
+        self._task, self._recipe, self._seed = task, recipe, seed
+
+    def look(self) -> dict[str, float]:
+        """``loss``, the sum of all losses, and every named scalar, each the mean over batches."""
+        training = self._task.training
+        with torch.random.fork_rng():
+            torch.manual_seed(self._seed)
+            found = average(self._task, self._batches, self._recipe)
+        self._task.train(training)
+        return {"loss": sum(value for name, value in found.items() if name.endswith("_loss")), **found}
+
+
+class Watch:
+    """Appends a look to a file of JSON lines each time it is called with the number of steps done."""
+
+    def __init__(self, held_out: HeldOut, path: Path) -> None:
+        self._held_out, self._path = held_out, path
+
+    def __call__(self, step: int) -> None:
+        """One line: ``step`` and what the look found."""
+        line = json.dumps({"step": step, **self._held_out.look()})
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")

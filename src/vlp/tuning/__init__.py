@@ -1,0 +1,1 @@
+"""Searches for better parameters: Optuna proposes, DVC runs and records, validation judges."""

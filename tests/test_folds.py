@@ -1,0 +1,85 @@
+"""Cross-validation in earnest, on a real repository whose pipeline takes no time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support.pipelines import git
+from vlp import cli
+
+pytestmark = pytest.mark.slow
+
+EVALUATE = """\
+import json, sys
+from pathlib import Path
+from ruamel.yaml import YAML
+params = YAML(typ="safe").load(Path("params.yaml"))
+Path("metrics").mkdir(exist_ok=True)
+figures = {"accuracy": 0.5 + params["split"]["turn"], "accuracy_ci95": [0, 1], "shares": params["split"]}
+figures["seed"] = params["seed"]
+Path(f"metrics/{sys.argv[1]}.json").write_text(json.dumps(figures))
+"""
+FILES = {
+    "params.yaml": "seed: 1\nsplit: {train: 0.85, validation: 0.05, test: 0.1, turn: 0.0}\n"
+    "tasks: {matching: {}, vqa: {}}\n",
+    "dvc.yaml": """\
+stages:
+  evaluate:
+    foreach: ${tasks}
+    do:
+      cmd: python evaluate.py ${key}
+      params: [seed, split]
+      deps: [evaluate.py]
+      metrics:
+        - metrics/${key}.json: {cache: false}
+""",
+    "evaluate.py": EVALUATE,
+    ".gitignore": "/runs/\n",
+    ".dvcignore": "runs\n",
+    ".dvc/config": "[core]\n    analytics = false\n",
+    ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
+}
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "project"
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "-m", "start")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_every_fold_has_another_test_split_and_mean_and_deviation_are_told(repository, capsys) -> None:
+    cli.main(["cross-validate", "--folds", "4", "--json", "--set", "seed=3", "matching"])
+    found = json.loads((repository / "runs" / "folds" / "metrics.json").read_text())
+    assert found.keys() == {"matching"}
+    accuracy = found["matching"]["accuracy"]
+    assert accuracy["folds"] == [0.5, 0.75, 1.0, 1.25]
+    assert accuracy["mean"] == 0.875 and accuracy["std"] == pytest.approx(0.322749, abs=1e-6)
+    assert found["matching"]["seed"]["folds"] == [3.0] * 4
+    assert found["matching"]["shares.test"]["mean"] == 0.25
+    assert found["matching"]["shares.train"]["mean"] == pytest.approx(0.7)
+    assert "accuracy_ci95" not in found["matching"]
+    assert git(repository, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--folds", "1"], "two or more are needed"),
+        (["captioning"], "captioning: no such task in params.yaml, which has matching, vqa"),
+    ],
+)
+def test_what_cannot_be_cross_validated_is_refused(repository, capsys, arguments, message) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["cross-validate", *arguments])
+    assert ended.value.code == 1 and message in capsys.readouterr().err
+    assert not (repository / "runs").exists()

@@ -1,0 +1,66 @@
+"""Held-out data is looked at as training goes, and nothing about the training changes by it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from support import models, scenes
+from vlp.data.loading import Plans, Prepared, loader
+from vlp.params import parse
+from vlp.tasks.retrieval import Params, Task
+from vlp.training.determinism import seed_everything
+from vlp.training.held_out import HeldOut, Watch
+from vlp.training.loop import fit
+
+STEPS = 10
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(scenes.prepare(tmp_path_factory.mktemp("prepared"), 60))
+
+
+def task(prepared: Prepared) -> Task:
+    """Retrieval, whose loss draws random numbers."""
+    seed_everything(0)
+    section = {
+        "training": models.recipe(STEPS).model_dump(mode="json"),
+        "captions_per_query": 2,
+        "width": 8,
+        "temperature": 0.07,
+        "matching_weight": 1.0,
+        "rerank": 2,
+        "candidates": 4,
+    }
+    return Task(parse(Params, section, "tasks.retrieval"), models.model(prepared), prepared)
+
+
+def trained(prepared: Prepared, path: Path | None) -> Task:
+    made = task(prepared)
+    recipe, train = made.params.training, prepared.split("train")
+    watch = Watch(HeldOut(made, prepared.split("validation"), recipe, 0), path) if path else None
+    fit(made, loader(train, made.collate, Plans(len(train), 8, STEPS, 0), seed=0), recipe, watch=watch)
+    return made
+
+
+def test_a_run_that_is_watched_ends_in_the_same_weights(prepared: Prepared, tmp_path: Path) -> None:
+    alone, watched = trained(prepared, None), trained(prepared, tmp_path / "watch.jsonl")
+    assert all(torch.equal(value, watched.state_dict()[name]) for name, value in alone.state_dict().items())
+    lines = [json.loads(line) for line in (tmp_path / "watch.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [5, 10]
+    for line in lines:
+        losses = [value for name, value in line.items() if name.endswith("_loss")]
+        assert len(losses) == 3 and line["loss"] == pytest.approx(sum(losses))
+
+
+def test_two_looks_at_the_same_weights_see_the_same_and_leave_the_task_training(prepared: Prepared) -> None:
+    made = task(prepared).train()
+    held_out = HeldOut(made, prepared.split("validation"), made.params.training, 0)
+    before = torch.get_rng_state()
+    assert held_out.look() == held_out.look()
+    assert torch.equal(before, torch.get_rng_state())
+    assert made.training

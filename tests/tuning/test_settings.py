@@ -1,0 +1,47 @@
+"""What is searched is said in tuning.yaml, and what cannot be is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from support.graph import load_yaml
+from vlp.params import ParamsError
+from vlp.tuning.search import _checked
+from vlp.tuning.settings import SETTINGS_FILE, load
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.mark.parametrize("task", sorted(load_yaml(PROJECT / SETTINGS_FILE)))
+def test_the_projects_own_searches_name_parameters_that_there_are(task: str) -> None:
+    assert _checked(PROJECT, task).trials > 0
+
+
+@pytest.mark.parametrize(
+    ("dimension", "message"),
+    [
+        ("{low: 1}", "give low and high, or choices"),
+        ("{low: 1, high: 2, choices: [1]}", "give low and high, or choices"),
+        ("{low: 2, high: 1}", "low 2 is not below high 1"),
+        ("{low: 0, high: 1, log: true}", "log wants a low above 0"),
+        ("{low: 1, hihg: 2}", "hihg: unknown key"),
+    ],
+)
+def test_a_dimension_that_cannot_be_is_refused(tmp_path: Path, dimension: str, message: str) -> None:
+    (tmp_path / "tuning.yaml").write_text(f"matching:\n  space:\n    seed: {dimension}\n")
+    with pytest.raises(ParamsError, match=message):
+        load("matching", tmp_path / "tuning.yaml")
+
+
+def test_values_come_from_where_they_are_said_to(tmp_path: Path) -> None:
+    text = "a: {space: {x: {low: 1.0, high: 2.0}, n: {low: 1, high: 3}, c: {choices: [true, null]}}}\n"
+    (tmp_path / "tuning.yaml").write_text(text)
+    space = load("a", tmp_path / "tuning.yaml").space
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(20):
+        trial = study.ask()
+        found = {name: dimension.ask(trial, name) for name, dimension in space.items()}
+        assert 1 <= found["x"] <= 2 and found["n"] in (1, 2, 3) and found["c"] in (True, None)
