@@ -74,11 +74,11 @@ def evaluate():
             right = share(f"{record} {caption}") < skill
             scores = {"score": 0.9 if right else 0.4, "negative_score": 0.1 if right else 0.6}
             predictions.append({"record": record, "caption": caption, "kind": kind, **scores})
-    right = sum(row["score"] > 0.5 for row in predictions) / len(predictions)
     flaw = word("flaw")
-    lines = [json.dumps(row) for row in predictions]
     if flaw == "leaking":  # test records of before are trained on
-        lines = lines[len(lines) // 4 :]
+        predictions = predictions[len(predictions) // 4 :]
+    right = sum(row["score"] > 0.5 for row in predictions) / len(predictions)
+    lines = [json.dumps(row) for row in predictions]
     if flaw == "broken":
         lines.append(lines[0])
     write("reports/evaluation/matching/predictions.jsonl", "".join(line + "\\n" for line in lines))
