@@ -5,7 +5,8 @@
 
 A table stands between ``<!-- figures: metrics/matching.json -->`` and ``<!-- end -->``; what lies between the two is
 written anew. A number with ``<name>_ci95`` beside it shows its interval, a mapping of slices becomes rows of its own.
-``<!-- aims -->`` … ``<!-- end -->`` holds what each task is meant to reach beside what it does.
+``<!-- aims -->`` … ``<!-- end -->`` holds what each task is meant to reach beside what it does, and
+``<!-- transfer: noto-emoji -->`` the rows of ``benchmarks/results/transfer.json`` of that data.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ AIMS = (
     ("segmentation", "miou", 0.85),
     ("generation", "faithful_share", 0.70),
 )
-BLOCK = re.compile(r"(<!-- (?:figures: (?P<file>\S+)|aims) -->\n).*?(<!-- end -->)", re.DOTALL)
+TRANSFER = Path("benchmarks/results/transfer.json")
+BLOCK = re.compile(
+    r"(<!-- (?:figures: (?P<file>\S+)|transfer: (?P<data>\S+)|aims) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+)
 
 
 def main() -> int:
@@ -50,7 +54,11 @@ def render(page: str) -> str:
     """``page`` with every block written from its file."""
 
     def written(block: re.Match[str]) -> str:
-        return f"{block[1]}\n{table(Path(block['file'])) if block['file'] else aims()}\n{block[3]}"
+        if block["file"]:
+            shown = table(Path(block["file"]))
+        else:
+            shown = transfer(block["data"]) if block["data"] else aims()
+        return f"{block[1]}\n{shown}\n{block['end']}"
 
     return BLOCK.sub(written, page)
 
@@ -64,6 +72,23 @@ def aims() -> str:
         between = "" if low is None else f"{number(low)}–{number(high)}"
         verdict = "reached" if figures[name] >= aim else "**not reached**"
         lines.append(f"| {task} | `{name}` | {number(figures[name])} | {between} | {aim:.2f} | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
+def transfer(data: str) -> str:
+    """What each task reaches on ``data``, by what it started from and how many labels it had."""
+    found = [row for row in load(TRANSFER)["rows"] if row["data"] == data]
+    ways = list(dict.fromkeys((row["labels"], row["way"]) for row in sorted(found, key=lambda row: row["labels"])))
+    heads = [f"{way}, {labels:.0%} of the labels" for labels, way in ways]
+    lines = [f"| task | figure | {' | '.join(heads)} |", "|---" * (len(ways) + 2) + "|"]
+    for task in dict.fromkeys(row["task"] for row in found):
+        cells = []
+        for labels, way in ways:
+            rows = [row for row in found if (row["task"], row["labels"], row["way"]) == (task, labels, way)]
+            low, high = rows[0]["ci95"] if rows else (0.0, 0.0)
+            cells.append(f"{number(rows[0]['value'])} ({number(low)}–{number(high)})" if rows else "")
+        figure = next(row["figure"] for row in found if row["task"] == task)
+        lines.append(f"| {task} | `{figure}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
