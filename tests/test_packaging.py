@@ -62,7 +62,9 @@ DECLARED = {canonicalize_name(one.name) for name, extra in EXTRAS.items() if nam
 DECLARED |= {canonicalize_name(one.name) for one in SERVING}
 # Distributions that are declared for another reason than an import in CODE.
 NOT_IMPORTED = {
+    "accelerate": "peft imports it, and it is one way of launching several processes",
     "fastapi": "bounds the version that Prefect's server gets",
+    "open-clip-torch": "benchmarks stand beside it",
     "onnxscript": "torch.onnx.export(dynamo=True) imports it",
 }
 

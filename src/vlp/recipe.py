@@ -25,8 +25,19 @@ class Recipe(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: bf16 where the processor multiplies it in hardware"
     )
-    workers: int = Field(ge=0, default=0, description="processes that build batches")
+    workers: int = Field(ge=0, default=0, description="processes that build batches; 0: a thread, one batch ahead")
     log_every: int = Field(gt=0, default=50, description="steps between two rows of the curve")
+    save_every: int = Field(ge=0, default=200, description="steps between two checkpoints; 0: none")
+    accumulate: int = Field(
+        gt=0, default=1, description="parts that each process takes its share of a batch in, for less memory"
+    )
+    recompute: bool = Field(
+        default=False, description="keep no activations inside blocks, compute them again in the backward pass"
+    )
+    compile: bool = Field(default=False, description="torch.compile; pays on a GPU after some minutes")
+    shard: bool = Field(
+        default=False, description="with several processes: weights and optimiser states in parts (FSDP), not copies"
+    )
 
 
 Part = Literal["image_encoder", "text_encoder", "fusion"]

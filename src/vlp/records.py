@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from torch import Tensor
 
@@ -179,6 +181,25 @@ class Batch:
     images: Tensor
     texts: dict[str, Texts]
     targets: dict[str, Tensor]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The same batch with ``change`` applied to each tensor."""
+        texts = {
+            name: Texts(
+                input_ids=change(text.input_ids),
+                attention_mask=change(text.attention_mask),
+                image_index=change(text.image_index),
+                per_image=text.per_image,
+                targets=None if text.targets is None else change(text.targets),
+            )
+            for name, text in self.texts.items()
+        }
+        targets = {name: change(target) for name, target in self.targets.items()}
+        return Batch(images=change(self.images), texts=texts, targets=targets)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory: what a DataLoader calls, and a GPU copies without waiting."""
+        return self.map(lambda tensor: tensor.pin_memory())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

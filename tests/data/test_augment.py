@@ -141,7 +141,11 @@ def test_a_step_sees_the_same_changes_whoever_builds_it(prepared: Prepared) -> N
     train = prepared.split("train")
     changed = augmenter(AugmentParams(flip=0.5, rotate=20.0), prepared)
     runs = [
-        list(loader(train, collate, Plans(len(train), 8, 6, 3, first=first), seed=3, workers=workers, augment=changed))
+        list(
+            loader(
+                train, collate, Plans(len(train), 8, 6, 3).share(first=first), seed=3, workers=workers, augment=changed
+            )
+        )
         for first, workers in ((0, 0), (0, 1), (2, 0))
     ]
     for one, two in zip(runs[0], runs[1], strict=True):

@@ -37,14 +37,24 @@ def test_every_epoch_takes_each_row_once_and_no_batch_is_short() -> None:
 
 
 def test_a_resumed_run_plans_what_the_whole_run_would_have() -> None:
-    assert list(Plans(10, 4, 7, 1, first=3)) == list(Plans(10, 4, 7, 1))[3:]
+    assert list(Plans(10, 4, 7, 1).share(first=3)) == list(Plans(10, 4, 7, 1))[3:]
 
 
 def test_processes_share_each_batch_without_overlap() -> None:
     whole = list(Plans(10, 4, 5, 1))
-    parts = [list(Plans(10, 4, 5, 1, rank=rank, world=2)) for rank in range(2)]
+    parts = [list(Plans(10, 4, 5, 1).share(rank=rank, world=2)) for rank in range(2)]
     for plan, one, two in zip(whole, *parts, strict=True):
         assert sorted(one.rows + two.rows) == sorted(plan.rows)
+
+
+def test_processes_and_passes_cover_each_record_once_an_epoch() -> None:
+    seen = [
+        row for rank in range(2) for plan in Plans(24, 8, 3, 5).share(rank=rank, world=2, passes=2) for row in plan.rows
+    ]
+    assert sorted(seen) == list(range(24))
+    two = [plan.seed(5) for rank in range(2) for plan in Plans(24, 8, 1, 5).share(rank=rank, world=2)]
+    one = [plan.seed(5) for plan in Plans(24, 8, 1, 5).share(passes=2)]
+    assert two == one and len(set(two)) == 2  # what is drawn hangs on the part, not on who takes it
 
 
 def test_a_batch_larger_than_the_data_repeats_it_rather_than_being_short() -> None:
@@ -55,7 +65,7 @@ def test_a_batch_larger_than_the_data_repeats_it_rather_than_being_short() -> No
 
 def test_a_batch_that_does_not_divide_among_processes_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_size 5 does not divide among 2"):
-        Plans(10, 5, 1, 0, world=2)
+        Plans(10, 5, 1, 0).share(world=2)
 
 
 def test_an_empty_split_is_refused() -> None:

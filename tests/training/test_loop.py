@@ -9,7 +9,9 @@ from torch.utils.data import DataLoader
 
 from support.models import recipe
 from vlp.records import Batch
-from vlp.training.loop import TrainingError, average, fit, parameter_groups, precision, total_loss
+from vlp.training.engine import parameter_groups, total_loss
+from vlp.training.launch import TrainingError, precision
+from vlp.training.loop import average, fit
 
 
 class Line(nn.Module):

@@ -16,7 +16,8 @@ from vlp.tasks.captioning import Params as CaptioningParams
 from vlp.tasks.captioning import Task as Captioning
 from vlp.tasks.matching import Params, Task
 from vlp.training.determinism import seed_everything
-from vlp.training.loop import fit, parameter_groups
+from vlp.training.engine import parameter_groups
+from vlp.training.loop import fit
 from vlp.training.transfer import Transfer, start
 
 STEPS = 4

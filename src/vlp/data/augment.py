@@ -131,7 +131,7 @@ def augmenter(params: AugmentParams, prepared: Prepared) -> Augmenter | None:
     return partial(_view, params=params, folder=prepared.folder, limit=int(prepared.summary["max_tokens"]))
 
 
-def _view(examples: Examples, seed: tuple[int, int], *, params: AugmentParams, folder: Path, limit: int) -> Examples:
+def _view(examples: Examples, seed: tuple[int, ...], *, params: AugmentParams, folder: Path, limit: int) -> Examples:
     return Augmented(examples, seed, params, folder, limit)
 
 
@@ -143,14 +143,14 @@ class Augmented(Examples):
 
     Args:
         examples: the split.
-        seed: of the changes: seed and step.
+        seed: of the changes: the batch's.
         params: what is allowed.
         folder: holds the tokenizer.
         limit: L, most tokens of a text.
     """
 
     def __init__(
-        self, examples: Examples, seed: tuple[int, int], params: AugmentParams, folder: Path, limit: int
+        self, examples: Examples, seed: tuple[int, ...], params: AugmentParams, folder: Path, limit: int
     ) -> None:
         self.__dict__.update(examples.__dict__)  # shares the mapped table and its columns
         self._seed, self._params, self._limit = seed, params, limit

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -168,36 +168,56 @@ class Plan:
 
     step: int
     rows: tuple[int, ...]
+    part: int = 0
+    """Which part of the step's batch, where several processes or several passes share it."""
+
+    def seed(self, run: int) -> tuple[int, ...]:
+        """Of everything drawn for this batch in a run of the seed ``run``."""
+        return (run, self.step, self.part) if self.part else (run, self.step)
 
 
 class Plans(Sampler[Plan]):
     """The plans of a run: every epoch a seeded permutation, cut into batches of equal size.
 
     The remainder of an epoch opens the next one, so that every batch is full and each row is seen
-    once before any is seen twice. Processes take interleaved parts of every batch.
+    once before any is seen twice. Processes, and the passes of one process over its share, take interleaved parts
+    of every batch: a plan each.
 
     Args:
         rows: how many there are to draw from.
         batch_size: rows of a batch over all processes.
         steps: how many batches the run has.
         seed: of the permutations.
-        first: the step to begin at, after a resume.
-        rank: this process.
-        world: how many processes share each batch.
     """
 
-    def __init__(
-        self, rows: int, batch_size: int, steps: int, seed: int, *, first: int = 0, rank: int = 0, world: int = 1
-    ) -> None:
+    def __init__(self, rows: int, batch_size: int, steps: int, seed: int) -> None:
         if rows < 1:
             raise ValueError("no rows to draw from: the split is empty")
-        if batch_size % world:
-            raise ValueError(f"batch_size {batch_size} does not divide among {world} processes")
         self.rows, self.batch_size, self.steps, self.seed = rows, batch_size, steps, seed
-        self.first, self.rank, self.world = first, rank, world
+        self.share()
+
+    def share(self, *, first: int = 0, rank: int = 0, world: int = 1, passes: int = 1) -> Self:
+        """Plan this process's part only; returns itself.
+
+        Args:
+            first: the step to begin at, after a resume.
+            rank: this process.
+            world: how many processes share each batch.
+            passes: how many parts a process takes its share in.
+
+        Raises:
+            ValueError: the batch does not divide evenly.
+        """
+        if self.batch_size % (world * passes):
+            raise ValueError(
+                f"batch_size {self.batch_size} does not divide among {world} processes of {passes} passes each: "
+                "change it, or training.accumulate"
+            )
+        self.first, self.rank, self.world, self.passes = first, rank, world, passes
+        return self
 
     def __len__(self) -> int:
-        return self.steps - self.first
+        return (self.steps - self.first) * self.passes
 
     def _permutation(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self.seed, epoch)).permutation(self.rows)
@@ -213,7 +233,9 @@ class Plans(Sampler[Plan]):
                     order = self._permutation(epoch)
                 start = (position + len(picked)) % self.rows
                 picked.extend(order[start : start + self.batch_size - len(picked)].tolist())
-            yield Plan(step, tuple(picked[self.rank :: self.world]))
+            parts = self.world * self.passes
+            for part in range(self.rank, parts, self.world):
+                yield Plan(step, tuple(picked[part::parts]), part)
 
 
 def in_order(rows: int, batch_size: int) -> list[Plan]:
@@ -225,8 +247,8 @@ def in_order(rows: int, batch_size: int) -> list[Plan]:
 Collate = Callable[[Examples, Sequence[int], np.random.Generator], Batch]
 """Builds a batch from rows: each objective set and task has one."""
 
-Augmenter = Callable[[Examples, tuple[int, int]], Examples]
-"""The same rows, changed as (seed, step) decide."""
+Augmenter = Callable[[Examples, tuple[int, ...]], Examples]
+"""The same rows, changed as the batch's seed decides."""
 
 
 class _Batches(Dataset[Batch]):
@@ -237,8 +259,9 @@ class _Batches(Dataset[Batch]):
         return len(self.examples)
 
     def __getitem__(self, plan: Plan) -> Batch:
-        examples = self.augment(self.examples, (self.seed, plan.step)) if self.augment else self.examples
-        return self.collate(examples, plan.rows, np.random.default_rng((self.seed, plan.step)))
+        seed = plan.seed(self.seed)
+        examples = self.augment(self.examples, seed) if self.augment else self.examples
+        return self.collate(examples, plan.rows, np.random.default_rng(seed))
 
 
 def loader(
@@ -261,6 +284,8 @@ def loader(
         num_workers=workers,
         persistent_workers=False,
         pin_memory=torch.cuda.is_available(),
+        # Of its own: making an iterator draws from torch's numbers, which a resumed run must find as they were.
+        generator=torch.Generator(),
     )
 
 
@@ -304,18 +329,4 @@ def _per_image(image_index: Sequence[int]) -> int:
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """The same batch on ``device``."""
-
-    def move(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(device, non_blocking=True)
-
-    texts = {
-        name: Texts(
-            input_ids=move(text.input_ids),
-            attention_mask=move(text.attention_mask),
-            image_index=move(text.image_index),
-            per_image=text.per_image,
-            targets=None if text.targets is None else move(text.targets),
-        )
-        for name, text in batch.texts.items()
-    }
-    return Batch(images=move(batch.images), texts=texts, targets={k: move(v) for k, v in batch.targets.items()})
+    return batch.map(lambda tensor: tensor.to(device, non_blocking=True))

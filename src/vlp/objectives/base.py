@@ -102,7 +102,8 @@ class Step:
         self._fused: Fused | None = None
         self.similarity: Tensor | None = None
         if "positive" in batch.texts:
-            self.same_caption = _same_caption(batch)
+            owner = batch.texts["positive"].image_index
+            self.same_caption = same_caption(batch.targets["caption_key"], owner, len(batch.images))
 
     def text(self, name: str) -> TextFeatures:
         """Features of the texts of that name, before they meet the image."""
@@ -174,11 +175,17 @@ class _Together:
         return rows[place]
 
 
-def _same_caption(batch: Batch) -> Tensor:
-    key_N, owner_N = batch.targets["caption_key"], batch.texts["positive"].image_index
-    same_NN = key_N[:, None] == key_N[None, :]
-    counts_NB = torch.zeros(len(key_N), len(batch.images), device=key_N.device)
-    return counts_NB.index_add_(1, owner_N, same_NN.float()) > 0
+def same_caption(key: Tensor, owner: Tensor, images: int) -> Tensor:
+    """Bool [N, images]: the caption is, word for word, also a caption of that image.
+
+    Args:
+        key: int64 [N]: equal for equal captions.
+        owner: int64 [N]: the image that each caption came with.
+        images: how many there are.
+    """
+    same_NN = key[:, None] == key[None, :]
+    counts_NB = torch.zeros(len(key), images, device=key.device)
+    return counts_NB.index_add_(1, owner, same_NN.float()) > 0
 
 
 class Objective(nn.Module, ABC):

@@ -1,8 +1,9 @@
 """Image–text contrastive learning (ITC).
 
 Images and texts are projected to one unit sphere, and each is to find its partners among all of the
-batch. Captions repeat, and a caption that is word for word another image's as well is that image's
-positive, too, not a false negative: the target is spread evenly over all that are right.
+batch: with several processes, among those of all. Captions repeat, and a caption that is word for word
+another image's as well is that image's positive, too, not a false negative: the target is spread evenly
+over all that are right.
 
 Source: Radford et al. 2021, https://arxiv.org/abs/2103.00020; multi-positive targets as in supervised
 contrastive learning, Khosla et al. 2020, https://arxiv.org/abs/2004.11362
@@ -18,7 +19,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vlp.data.loading import Prepared
-from vlp.objectives.base import Objective, ObjectiveParams, Sizes, Step
+from vlp.models.distributed import gather
+from vlp.objectives.base import Objective, ObjectiveParams, Sizes, Step, same_caption
 
 MAX_LOGIT_SCALE = math.log(100.0)  # CLIP's bound: above it the softmax is one-hot and training unstable
 
@@ -39,7 +41,8 @@ class Head(Objective):
         super().__init__()
         self.image = nn.Linear(sizes.image, params.width, bias=False)
         self.text = nn.Linear(sizes.text, params.width, bias=False)
-        self.logit_scale = nn.Parameter(torch.tensor(-math.log(params.temperature)))
+        # One number, not a scalar: FSDP cannot cut those.
+        self.logit_scale = nn.Parameter(torch.tensor([-math.log(params.temperature)]))
 
     def embed_image(self, pooled: Tensor) -> Tensor:
         """Unit vectors [B, width] of pooled image features."""
@@ -51,13 +54,23 @@ class Head(Objective):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         scale = self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
-        logits_NB = scale * self.embed_text(step.text("positive").pooled) @ self.embed_image(step.image.pooled).T
-        step.similarity = logits_NB.detach()
-        right_NB = step.same_caption.to(logits_NB.dtype)
+        own_text, own_image = self.embed_text(step.text("positive").pooled), self.embed_image(step.image.pooled)
+        # Each process has the logits of its own rows against the texts and images of all: together they are the
+        # batch's, and none holds more than its share.
+        text, first_text = gather(own_text)
+        image, first_image = gather(own_image)
+        key, _ = gather(step.batch.targets["caption_key"])
+        owner, _ = gather(step.batch.texts["positive"].image_index + first_image)
+        right_MB = same_caption(key, owner, len(image)).to(image.dtype)
+        texts = slice(first_text, first_text + len(own_text))
+        images = slice(first_image, first_image + len(own_image))
+        logits_NB, logits_MB = scale * own_text @ image.T, scale * text @ own_image.T
+        step.similarity = logits_NB[:, images].detach()
+        right_NB, right_MB = right_MB[texts], right_MB[:, images]
         # An image can come without a caption of its own only if none was drawn for it: leave it out.
-        has_text = right_NB.sum(0) > 0
+        has_text = right_MB.sum(0) > 0
         text_loss = _spread_cross_entropy(logits_NB, right_NB)
-        image_loss = _spread_cross_entropy(logits_NB.T[has_text], right_NB.T[has_text])
+        image_loss = _spread_cross_entropy(logits_MB.T[has_text], right_MB.T[has_text])
         return {"itc_loss": (text_loss + image_loss) / 2}
 
 

@@ -18,6 +18,7 @@ https://arxiv.org/abs/2104.12763; attention shown where to look: Liu et al. 2017
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -145,9 +146,14 @@ def box(mask: np.ndarray) -> np.ndarray:
 
 def places(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Bool [P]: the places of the grid that a bool mask [S, S] covers a tenth of, or those it covers most of."""
-    rows, columns = (np.arange(len(mask)) * cells // len(mask) for cells in grid)
-    covered, size = np.zeros(grid), np.zeros(grid)
-    np.add.at(covered, np.ix_(rows, columns), mask)
-    np.add.at(size, np.ix_(rows, columns), 1)
+    tops, lefts = (_edges(len(mask), cells) for cells in grid)
+    covered = np.add.reduceat(np.add.reduceat(mask, tops, axis=0, dtype=np.int64), lefts, axis=1)
+    size = np.outer(np.diff([*tops, len(mask)]), np.diff([*lefts, len(mask)]))
     share = (covered / size).ravel()
     return share >= min(0.1, float(share.max()))
+
+
+@cache
+def _edges(side: int, cells: int) -> np.ndarray:
+    """The first pixel of each of ``cells`` cells along a side of so many pixels: pixel p lies in p · cells // side."""
+    return -(-np.arange(cells) * side // cells)

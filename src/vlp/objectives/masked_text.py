@@ -54,15 +54,19 @@ class Head(Objective):
         chosen: list[int] = []
         for captions in drawn.by_image():
             chosen += rng.choice(captions, min(self.params.captions_per_image, len(captions)), replace=False).tolist()
-        masked = [self._mask(drawn, index, rng) for index in chosen]
+        words = np.ones(drawn.vocabulary_size, bool)
+        words[list(drawn.special)] = False
+        masked = [self._mask(drawn, index, words, rng) for index in chosen]
         texts = pad([ids for ids, _ in masked], [drawn.owner[index] for index in chosen], drawn.pad_id)
         texts.targets = pad([targets for _, targets in masked], [0] * len(masked), IGNORE).input_ids
         return Collated({"masked": texts})
 
-    def _mask(self, drawn: Drawn, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """One caption with tokens hidden, and the targets."""
+    def _mask(
+        self, drawn: Drawn, index: int, words: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One caption with tokens hidden, and the targets; ``words`` bool [V]: what may be hidden."""
         ids = drawn.positives[index]
-        places = np.flatnonzero(~np.isin(ids, list(drawn.special)))
+        places = np.flatnonzero(words[ids])
         places = places if len(places) else np.arange(len(ids))
         chosen = rng.choice(
             places, min(max(1, round(self.params.mask_share * len(places))), len(places)), replace=False

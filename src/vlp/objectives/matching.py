@@ -47,7 +47,7 @@ class Head(Objective):
         self.in_batch_negatives = params.in_batch_negatives
         self.pair_weight, self.word_weight = params.pair_weight, params.word_weight
         self.logit = nn.Linear(sizes.fused, 1)
-        self.word = nn.Linear(sizes.fused, 1)
+        self.word = nn.Linear(sizes.fused, 1) if params.word_weight else None
 
     def collate(
         self, examples: Examples, rows: Sequence[int], drawn: Drawn | None, rng: np.random.Generator
@@ -73,11 +73,11 @@ class Head(Objective):
             margin = logits[0][~without_edit] - logits[1]
             found["pair_loss"] = self.pair_weight * F.softplus(-margin).mean()
             found["pair_accuracy"] = (margin > 0).float().mean()
-        if self.word_weight and not bool(without_edit.all()):
-            found.update(self._words(step, ~without_edit))
+        if self.word is not None and not bool(without_edit.all()):
+            found.update(self._words(step, ~without_edit, self.word))
         return found
 
-    def _words(self, step: Step, edited: Tensor) -> dict[str, Tensor]:
+    def _words(self, step: Step, edited: Tensor, word: nn.Module) -> dict[str, Tensor]:
         """Which words are wrong? At the places in which a caption and its edit of the same length differ."""
         true, false = step.batch.texts["positive"], step.batch.texts["negative"]
         true_tokens, false_tokens = step.fused("positive").tokens, step.fused("negative").tokens
@@ -94,8 +94,8 @@ class Head(Objective):
         )
         if not bool(differ.any()):  # every edit of this batch changes the number of words
             return {"word_loss": true_tokens.sum() * 0.0}
-        right = self.word(true_tokens[edited, :length][differ]).squeeze(-1).float()
-        wrong = self.word(false_tokens[:, :length][differ]).squeeze(-1).float()
+        right = word(true_tokens[edited, :length][differ]).squeeze(-1).float()
+        wrong = word(false_tokens[:, :length][differ]).squeeze(-1).float()
         logits = torch.cat([right, wrong])
         labels = torch.cat([torch.ones_like(right), torch.zeros_like(wrong)])
         loss = F.binary_cross_entropy_with_logits(logits, labels) + F.softplus(wrong - right).mean()

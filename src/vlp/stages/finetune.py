@@ -12,10 +12,12 @@ from vlp.data.augment import AugmentParams, augmenter
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.files import atomic, write_csv, write_json
 from vlp.params import Section
-from vlp.stages.base import run
+from vlp.stages import base
 from vlp.training.determinism import seed_everything
 from vlp.training.held_out import WATCH, HeldOut, Watch
+from vlp.training.launch import is_first
 from vlp.training.loop import fit
+from vlp.training.resume import Run
 from vlp.training.transfer import Transfer, start
 
 PREPARED = Path("data/prepared")
@@ -49,7 +51,10 @@ def main() -> None:
     batches = loader(train, task.collate, plans, seed=params.seed, workers=recipe.workers, augment=changed)
     held_out = HeldOut(task, prepared.split("validation"), recipe, params.seed)
     watch = Watch(held_out, Path(path)) if (path := os.environ.get(WATCH)) else None
-    history = fit(task, batches, recipe, rates=transfer.rate, watch=watch)
+    run = Run.open(f"finetune-{name}", task, [params, section], PREPARED)
+    history = fit(task, batches, recipe, rates=transfer.rate, watch=watch, run=run)
+    if not is_first():
+        return
     transfer.merge()
     validation = held_out.look()
     task.calibrate(prepared.split("validation"), params.seed)
@@ -58,7 +63,8 @@ def main() -> None:
     write_csv(f"reports/training/{name}.csv", history.rows)
     write_json(f"metrics/finetune/{name}.json", {"validation": validation})
     write_json(f"metrics/timing/{name}.json", {"examples_per_second": history.examples_per_second})
+    run.finish()
 
 
 if __name__ == "__main__":
-    run(main)
+    base.run(main)

@@ -11,9 +11,11 @@ from vlp.files import atomic, write_csv, write_json
 from vlp.models.configuration import ModelParams
 from vlp.models.modeling import VLPModel
 from vlp.params import Section
-from vlp.stages.base import run
+from vlp.stages import base
 from vlp.training.determinism import seed_everything
+from vlp.training.launch import is_first
 from vlp.training.pretraining import Pretraining, PretrainParams, pretrain
+from vlp.training.resume import Run
 
 PREPARED = Path("data/prepared")
 OUT = Path("models/pretrained")
@@ -41,7 +43,10 @@ def main() -> None:
     )
     module = Pretraining(model, params.pretrain, prepared)
     changed = augmenter(params.augment, prepared)
-    curve, held_out, speed = pretrain(module, params.pretrain, prepared, params.seed, changed)
+    run = Run.open("pretrain", module, [params], PREPARED)
+    curve, held_out, speed = pretrain(module, params.pretrain, prepared, params.seed, changed, run)
+    if not is_first():
+        return
     with atomic(OUT, folder=True) as folder:
         module.save(folder)
     write_csv("reports/training/pretrain.csv", curve)
@@ -49,7 +54,8 @@ def main() -> None:
     parameter_count = sum(parameter.numel() for parameter in model.parameters())
     write_json("metrics/pretrain.json", {**held_out, "steps": steps, "parameters": parameter_count})
     write_json("metrics/timing/pretrain.json", speed)
+    run.finish()
 
 
 if __name__ == "__main__":
-    run(main)
+    base.run(main)

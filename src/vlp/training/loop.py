@@ -1,99 +1,32 @@
-"""The one training loop: pre-training and every task, on whatever accelerate finds.
+"""The one training loop: pre-training and every task, on a CPU, a GPU or several, killed and gone on with.
 
 A module that is trained maps a ``Batch`` to named scalars; those whose name ends in ``_loss`` are
-losses (weighted by ``weights``) and summed here, once; the rest is reported. The loop knows nothing else
+losses (weighted by ``weights``) and summed, once; the rest is reported. The loop knows nothing else
 of what it trains.
 """
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from itertools import islice
 
 import torch
-from accelerate import Accelerator
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import get_scheduler
 
-from vlp.data.loading import to_device
+from vlp.data.loading import Plans, to_device
+from vlp.data.prefetch import prefetched
+from vlp.models.distributed import rank, world
 from vlp.progress import track
 from vlp.recipe import Recipe
 from vlp.records import Batch
-
-
-class TrainingError(ValueError):
-    """Training cannot go on: a loss that is no number, or a parameter that nothing uses."""
-
-
-@dataclass(slots=True)
-class History:
-    """What a run leaves behind: one row a ``log_every`` steps, and how fast it went."""
-
-    rows: list[dict[str, float]] = field(default_factory=list)
-    examples: int = 0
-    seconds: float = 0.0
-
-    @property
-    def examples_per_second(self) -> float:
-        """Images a second, the first step (which warms up) left out."""
-        return self.examples / self.seconds if self.seconds else 0.0
-
-
-def precision(wanted: Literal["auto", "fp32", "bf16"]) -> Literal["no", "bf16"]:
-    """What accelerate is to be told: ``auto`` takes bf16 where the processor multiplies it in hardware."""
-    if wanted == "auto":
-        has_bf16 = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else _cpu_has_bf16()
-        return "bf16" if has_bf16 else "no"
-    return "bf16" if wanted == "bf16" else "no"
-
-
-def _cpu_has_bf16() -> bool:
-    return torch.cpu.is_available() and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
-
-
-Rates = Callable[[str], float]
-"""A parameter's learning rate by its name, in parts of the recipe's."""
-
-
-def parameter_groups(
-    module: nn.Module, weight_decay: float, learning_rate: float, rates: Rates | None = None
-) -> list[dict[str, object]]:
-    """Matrices decay; biases, norms and embeddings do not (they are no interactions of features).
-
-    Args:
-        module: what is trained; frozen parameters are in no group.
-        weight_decay: of the matrices.
-        learning_rate: at the top of the schedule.
-        rates: the share of it that each parameter gets; 1 for all if None.
-    """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            decay = 0.0 if parameter.ndim < 2 or id(parameter) in embeddings else weight_decay
-            groups.setdefault((rates(name) if rates else 1.0, decay), []).append(parameter)
-    return [
-        {"params": groups[rate, decay], "weight_decay": decay, "lr": learning_rate * rate}
-        for rate, decay in sorted(groups, reverse=True)  # the full rate first: it is the one that curves show
-    ]
-
-
-def total_loss(scalars: Mapping[str, Tensor], weights: Mapping[str, float], step: int) -> Tensor:
-    """The weighted sum of everything named ``…_loss``.
-
-    Raises:
-        TrainingError: one of them is not finite; the message names it, its value and the step.
-    """
-    losses = {name: value for name, value in scalars.items() if name.endswith("_loss")}
-    total = torch.stack([weights.get(name, 1.0) * value for name, value in losses.items()]).sum()
-    if not torch.isfinite(total):
-        found = ", ".join(f"{name}={float(value.detach()):g}" for name, value in losses.items())
-        raise TrainingError(f"step {step}: the loss is not a finite number ({found}); lower learning_rate")
-    return total
+from vlp.training.engine import Engine, Rates
+from vlp.training.launch import TrainingError, is_first, join, lost_peers, precision
+from vlp.training.resume import History, Run, Trained
 
 
 def fit(
@@ -105,81 +38,156 @@ def fit(
     what: str = "steps",
     rates: Rates | None = None,
     watch: Callable[[int], None] | None = None,
+    run: Run | None = None,
 ) -> History:
     """Train ``module`` in place over ``batches``, one optimiser step each.
 
     Args:
         module: maps a ``Batch`` to named scalars.
-        batches: ``recipe.steps`` of them.
+        batches: ``recipe.steps`` of them; where several processes or passes share each, planned by ``Plans``.
         recipe: optimiser, schedule, precision.
         weights: of the losses by name; 1 where it says nothing.
         what: the progress line's noun.
-        rates: as of ``parameter_groups``.
-        watch: told the number of steps done, wherever a row of the curve is written.
+        rates: as of ``engine.parameter_groups``.
+        watch: told the number of steps done in the first process, wherever a row of the curve is written.
+        run: what this is a phase of: where its checkpoints are, and where it was killed before.
 
     Raises:
-        TrainingError: a loss is not finite, or a parameter gets no gradient at the first step.
+        TrainingError: a loss is not finite, a parameter gets no gradient at the first step, the batches cannot be
+            shared, or another process of the run is gone.
     """
-    accelerator = Accelerator(mixed_precision=precision(recipe.precision))
-    module.to(accelerator.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    groups = parameter_groups(module, recipe.weight_decay, recipe.learning_rate, rates)
-    optimizer = torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
-    schedule = get_scheduler(recipe.schedule, optimizer, round(recipe.warmup_share * recipe.steps), recipe.steps)
-    wrapped, optimizer = accelerator.prepare(module, optimizer)
-    history = History()
-    sums: defaultdict[str, float] = defaultdict(float)
-    start = 0.0
-    for step, batch in enumerate(track(batches, what, recipe.steps)):
-        batch = to_device(batch, accelerator.device)
-        scalars = wrapped(batch)
-        accelerator.backward(total_loss(scalars, weights or {}, step))
-        if step == 0:
-            _check_used(module)
-        accelerator.clip_grad_norm_(module.parameters(), recipe.gradient_clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        _add(sums, scalars)
-        if (step + 1) % recipe.log_every == 0 or step + 1 == recipe.steps:
-            history.rows.append(_row(step + 1, sums, schedule.get_last_lr()[0]))
-            sums.clear()
-            if watch is not None:
-                watch(step + 1)
-        schedule.step()
-        if step == 0:
-            start = time.perf_counter()
-        else:
-            history.examples += len(batch.images) * accelerator.num_processes
-    history.seconds = time.perf_counter() - start
-    return history
-
-
-def _check_used(module: nn.Module) -> None:
-    unused = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
-    if unused:
-        raise TrainingError(
-            f"{len(unused)} parameters get no gradient from any loss: {', '.join(unused[:5])}"
-            f"{', …' if len(unused) > 5 else ''}; remove what they belong to, or freeze them"
+    if run is not None and (finished := run.begin()) is not None:
+        return finished
+    device = join()
+    with lost_peers():
+        engine = Engine(module, recipe, weights or {}, rates, device)
+        schedule = get_scheduler(
+            recipe.schedule, engine.optimizer, round(recipe.warmup_share * recipe.steps), recipe.steps
         )
+        trained = Trained(engine.module, engine.optimizer, History(), {})
+        if world() > 1:  # what is drawn in a forward pass differs from process to process
+            torch.manual_seed(torch.initial_seed() + rank())
+        if run is not None:
+            run.restore(trained)
+        _resume_schedule(schedule, trained.step)
+        with engine.ready():
+            _loop(engine, schedule, _shared(batches, recipe, trained.step), trained, what, watch, run)
+    if run is not None:
+        run.end(trained.history)
+    return trained.history
 
 
-def _add(sums: defaultdict[str, float], scalars: Mapping[str, Tensor]) -> None:
-    sums["count"] += 1
-    for name, value in scalars.items():
-        sums[name] += float(value.detach())
+def _loop(
+    engine: Engine,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+    batches: Iterable[Batch],
+    trained: Trained,
+    what: str,
+    watch: Callable[[int], None] | None,
+    run: Run | None,
+) -> None:
+    recipe, history = engine.recipe, trained.history
+    clock = _Clock(history)
+    with closing(prefetched(batches, engine.device)) as stream:
+        for step in _told(range(trained.step, recipe.steps), what):
+            parts = list(islice(stream, recipe.accumulate))
+            if len(parts) < recipe.accumulate:
+                raise TrainingError(f"step {step}: there are no more batches; {recipe.steps} steps were asked for")
+            found = engine.step(parts, step)
+            _add(trained.sums, found)
+            trained.step = step + 1
+            rate = float(schedule.get_last_lr()[0])
+            schedule.step()
+            clock.tick(sum(len(batch.images) for batch in parts) * world())
+            if trained.step % recipe.log_every == 0 or trained.step == recipe.steps:
+                history.rows.append(_row(trained.step, trained.sums, rate))
+                trained.sums.clear()
+                if watch is not None:
+                    engine.bring_back()
+                    if is_first():
+                        watch(trained.step)
+            if run is not None and recipe.save_every and _due(trained.step, recipe):
+                clock.stop()
+                run.save(trained)
+    clock.stop()
 
 
-def _row(step: int, sums: Mapping[str, float], learning_rate: float) -> dict[str, float]:
-    means = {name: round(value / sums["count"], 6) for name, value in sums.items() if name != "count"}
+def _due(step: int, recipe: Recipe) -> bool:
+    return step % recipe.save_every == 0 or step == recipe.steps
+
+
+class _Clock:
+    """Counts images and seconds into a history, the first step (which warms up) left out."""
+
+    def __init__(self, history: History) -> None:
+        self._history, self._since = history, 0.0
+
+    def tick(self, images: int) -> None:
+        if self._since:
+            self._history.examples += images
+            self.stop()
+        else:
+            self._since = time.perf_counter()
+
+    def stop(self) -> None:
+        if self._since:
+            now = time.perf_counter()
+            self._history.seconds += now - self._since
+            self._since = now
+
+
+def _shared(batches: DataLoader[Batch], recipe: Recipe, first: int) -> DataLoader[Batch]:
+    """The same batches from step ``first`` on, this process's part of each."""
+    if isinstance(batches.sampler, Plans):
+        batches.sampler.share(first=first, rank=rank(), world=world(), passes=recipe.accumulate)
+    elif world() > 1 or recipe.accumulate > 1 or first:
+        raise TrainingError("only batches that Plans planned can be shared among processes and passes, or resumed")
+    return batches
+
+
+def _resume_schedule(schedule: torch.optim.lr_scheduler.LambdaLR, step: int) -> None:
+    """Bring the schedule to where it is after so many steps."""
+    if step:
+        schedule.last_epoch = step
+        rates = [base * share(step) for base, share in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)]
+        for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        schedule._last_lr = rates
+
+
+def _told(steps: range, what: str) -> Iterator[int]:
+    """The steps, with progress in the first process."""
+    yield from track(steps, what) if is_first() else steps
+
+
+def _add(sums: dict[str, Tensor], parts: list[dict[str, Tensor]]) -> None:
+    for scalars in parts:
+        for name, value in {"count": torch.ones(()), **scalars}.items():
+            # In float64, on the device: a number fetched every step would make a GPU wait.
+            sums[name] = sums[name] + value.double() if name in sums else value.double()
+
+
+def _row(step: int, sums: Mapping[str, Tensor], learning_rate: float) -> dict[str, float]:
+    """Means over what was summed, in all processes."""
+    own = {name: float(value) for name, value in sums.items()}
+    every: list[dict[str, float]] = [own]
+    if world() > 1:
+        every = [{} for _ in range(world())]
+        dist.all_gather_object(every, own)
+    count = sum(each["count"] for each in every)
+    names = [name for name in dict.fromkeys(name for each in every for name in each) if name != "count"]
+    means = {name: round(sum(each.get(name, 0.0) for each in every) / count, 6) for name in names}
     return {"step": step, "learning_rate": learning_rate, **means}
 
 
 @torch.no_grad()
 def average(module: nn.Module, batches: Iterable[Batch], recipe: Recipe) -> dict[str, float]:
     """The mean of every named scalar over ``batches``, without training: for held-out data."""
-    accelerator = Accelerator(mixed_precision=precision(recipe.precision))
-    module.eval()
-    sums: defaultdict[str, float] = defaultdict(float)
-    with accelerator.autocast():
+    device = join()
+    module.to(device).eval()
+    sums: dict[str, Tensor] = {}
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision(recipe.precision) == "bf16"):
         for batch in batches:
-            _add(sums, module(to_device(batch, accelerator.device)))
-    return {name: value / sums["count"] for name, value in sums.items() if name != "count"}
+            scalars = module(to_device(batch, device))
+            _add(sums, [{name: value.float() for name, value in scalars.items()}])
+    return {name: float(value / sums["count"]) for name, value in sums.items() if name != "count"}

@@ -21,6 +21,7 @@ from vlp.params import Section, parse
 from vlp.recipe import Recipe
 from vlp.records import Batch, Texts
 from vlp.training.loop import average, fit
+from vlp.training.resume import Run
 
 OBJECTIVES = "vlp.objectives"
 
@@ -155,7 +156,12 @@ class Pretraining(nn.Module):
 
 
 def pretrain(
-    module: Pretraining, params: PretrainParams, prepared: Prepared, seed: int, augment: Augmenter | None = None
+    module: Pretraining,
+    params: PretrainParams,
+    prepared: Prepared,
+    seed: int,
+    augment: Augmenter | None = None,
+    run: Run | None = None,
 ) -> tuple[list[dict[str, float | str]], dict[str, float], dict[str, float]]:
     """Train ``module`` through its phases.
 
@@ -165,6 +171,7 @@ def pretrain(
         prepared: trained on its ``train`` split.
         seed: of the order of rows and of everything drawn.
         augment: what is done to the pairs of the train split; None: nothing.
+        run: goes on where it was killed before, at any step of any phase.
 
     Returns:
         The curve, one row a ``log_every`` steps with its ``phase``; every scalar on the validation split
@@ -180,7 +187,7 @@ def pretrain(
         # A seed of its own: a phase that opened with the order of the last would see its rows in the same company.
         plans = Plans(len(train), recipe.batch_size, recipe.steps, seed + number)
         batches = loader(train, module.collate, plans, seed=seed + number, workers=recipe.workers, augment=augment)
-        history = fit(module, batches, recipe, module.weights, what=f"{name}: steps")
+        history = fit(module, batches, recipe, module.weights, what=f"{name}: steps", run=run)
         curve += [{**row, "phase": name, "step": row["step"] + first} for row in history.rows]
         speed[f"{name}_examples_per_second"] = history.examples_per_second
         first += recipe.steps

@@ -66,7 +66,8 @@ class Task(base.Task):
         super().__init__(params, model, prepared)
         self.image = nn.Linear(model.image_width, params.width, bias=False)
         self.text = nn.Linear(model.text_width, params.width, bias=False)
-        self.logit_scale = nn.Parameter(torch.tensor(-math.log(params.temperature)))
+        # One number, not a scalar: FSDP cannot cut those.
+        self.logit_scale = nn.Parameter(torch.tensor([-math.log(params.temperature)]))
         self.logit = nn.Linear(model.fused_width, 1)
         # From zero: at first every caption is as likely as any.
         self.prior = nn.Linear(model.text_width, 1)

@@ -1,0 +1,97 @@
+"""What each of several processes does in ``test_distributed.py``: ``python -m support.two_processes JOB JSON``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from safetensors.torch import save_file
+
+from support import models, small_run
+from vlp.data.loading import Prepared
+from vlp.models.distributed import rank, world
+from vlp.params import parse
+from vlp.records import Batch
+from vlp.stages import base
+from vlp.training.determinism import seed_everything
+from vlp.training.engine import Engine
+from vlp.training.launch import is_first, join
+from vlp.training.memory import whole
+from vlp.training.pretraining import Pretraining, PretrainParams
+
+IMAGES = 8
+# A mean over words of the batch is no mean of the processes' means where their numbers of words differ.
+OBJECTIVES = {**small_run.OBJECTIVES, "matching": {**small_run.OBJECTIVES["matching"], "word_weight": 0.0}}
+
+
+def gradients(asked: dict[str, Any]) -> None:
+    """The gradient of one whole batch, each process holding its share of the images, after the first step."""
+    prepared = Prepared(Path(asked["prepared"]))
+    module = pretraining(prepared)
+    own = range(IMAGES)[rank() * IMAGES // world() : (rank() + 1) * IMAGES // world()]
+    batch = share(module.collate(prepared.split("train"), range(IMAGES), np.random.default_rng(3)), own)
+    recipe = models.recipe(1, gradient_clip=1e9, **asked.get("recipe", {}))
+    engine = Engine(module, recipe, module.weights, None, join())
+    found: dict[str, torch.Tensor] = {}
+
+    def keep(*_: Any) -> None:
+        found.update(
+            {name: whole(p.grad).clone() for name, p in engine.module.named_parameters() if p.grad is not None}
+        )
+
+    engine.optimizer.register_step_pre_hook(keep)
+    with engine.ready():
+        engine.step([batch], 0)
+    statistics = {name: whole(value).clone() for name, value in engine.module.named_buffers() if "running" in name}
+    weights = {f"weight.{name}": value.detach().clone() for name, value in module.named_parameters()}
+    if is_first():
+        save_file({k: v.contiguous() for k, v in {**found, **statistics, **weights}.items()}, asked["out"])
+
+
+def pretraining(prepared: Prepared) -> Pretraining:
+    """The same in every process."""
+    training = models.recipe(1).model_dump(mode="json")
+    values = {
+        "captions_per_image": 2,
+        "objectives": OBJECTIVES,
+        "phases": {"all": {"objectives": list(OBJECTIVES), "training": training}},
+    }
+    seed_everything(0)
+    return Pretraining(models.model(prepared), parse(PretrainParams, values, "test"), prepared)
+
+
+def share(batch: Batch, images: range) -> Batch:
+    """The part of ``batch`` that belongs to those images."""
+    texts = {}
+    for name, text in batch.texts.items():
+        mine = (text.image_index >= images.start) & (text.image_index < images.stop)
+        texts[name] = type(text)(
+            input_ids=text.input_ids[mine],
+            attention_mask=text.attention_mask[mine],
+            image_index=text.image_index[mine] - images.start,
+            per_image=text.per_image,
+        )
+    rows = (batch.texts["positive"].image_index >= images.start) & (batch.texts["positive"].image_index < images.stop)
+    targets = {
+        name: value[images.start : images.stop] if len(value) == len(batch.images) else value[rows]
+        for name, value in batch.targets.items()
+    }
+    return Batch(images=batch.images[images.start : images.stop], texts=texts, targets=targets)
+
+
+def meet(asked: dict[str, Any]) -> None:
+    """Add up over all nodes who is there."""
+    join()
+    total = torch.tensor([float(rank() + 1)])
+    dist.all_reduce(total)
+    if is_first():
+        Path(asked["out"]).write_text(json.dumps({"world": world(), "total": float(total)}), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    base.run(lambda: {"gradients": gradients, "meet": meet}[sys.argv[1]](json.loads(sys.argv[2])))

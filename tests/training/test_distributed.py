@@ -1,0 +1,199 @@
+"""Several processes train as one: the same gradient, the same statistics, and no process waits for a dead one."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from support import models, scenes
+from vlp.models.distributed import BatchNorm, gather, rank, world
+from vlp.records import Batch
+from vlp.training.engine import Engine
+from vlp.training.launch import TrainingError, lost_peers
+from vlp.training.loop import fit
+from vlp.training.memory import blocks, recomputing
+
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},
+    "PYTHONPATH": os.pathsep.join(str(Path(__file__).parents[level] / part) for level, part in ((1, ""), (2, "src"))),
+    "OMP_NUM_THREADS": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return scenes.prepare(tmp_path_factory.mktemp("prepared"), 40)
+
+
+def start(where: Path, processes: int, *what: str, launcher: tuple[str, ...] = ("--standalone",), **more: str) -> Any:
+    command = [sys.executable, "-m"]
+    if processes > 1:
+        command += ["torch.distributed.run", "--nproc-per-node", str(processes), *launcher, "-m"]
+    return subprocess.Popen(
+        [*command, *what],
+        cwd=where,
+        env={**ENVIRONMENT, **more},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def gradient(where: Path, prepared: Path, processes: int, **recipe: Any) -> dict[str, torch.Tensor]:
+    out = where / f"{processes}-{len(recipe)}.safetensors"
+    asked = {"prepared": str(prepared), "out": str(out), "recipe": recipe}
+    process = start(where, processes, "support.two_processes", "gradients", json.dumps(asked))
+    said, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, said
+    return load_file(out)
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_gradient_and_statistics_of_one_contrastive_loss_included(
+    prepared: Path, tmp_path: Path
+) -> None:
+    one = gradient(tmp_path, prepared, 1)
+    for found in (gradient(tmp_path, prepared, 2), gradient(tmp_path, prepared, 2, shard=True)):
+        assert found.keys() == one.keys()
+        assert any(name.startswith("objectives.contrastive") for name in one)
+        assert any("running_var" in name for name in one)
+        for name, value in one.items():
+            if not name.startswith("weight."):
+                assert torch.allclose(found[name], value, rtol=2e-4, atol=2e-6), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_a_process_that_dies_or_hangs_ends_the_run_with_a_clear_line_in_bounded_time(
+    prepared: Path, tmp_path: Path, how: str
+) -> None:
+    asked = {"prepared": str(prepared), "out": str(tmp_path / "out"), "die_at": 4, "die_rank": 1, "how": how}
+    begin = time.monotonic()
+    process = start(tmp_path, 2, "support.small_run", json.dumps(asked), VLP_PEER_TIMEOUT="20")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert time.monotonic() - begin < 240
+    if how == "stop":  # where a process dies, torchrun may end the others before they say so
+        assert "error: process 0 of 2: another process of this run is gone or does not answer" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_two_nodes_of_torchrun_meet(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    out = tmp_path / "met.json"
+    nodes = [
+        start(
+            tmp_path, 2, "support.two_processes", "meet", json.dumps({"out": str(out)}),
+            launcher=("--nnodes=2", f"--node-rank={node}", "--master-addr=127.0.0.1", f"--master-port={port}"),
+        )
+        for node in range(2)
+    ]  # fmt: skip
+    for node in nodes:
+        said, _ = node.communicate(timeout=600)
+        assert node.returncode == 0, said
+    assert json.loads(out.read_text()) == {"world": 4, "total": 10.0}
+
+
+def test_alone_everything_is_the_identity() -> None:
+    rows = torch.ones(2, 3, requires_grad=True)
+    assert gather(rows)[0] is rows and gather(rows)[1] == 0
+    assert (world(), rank()) == (1, 0)
+    norm, shared = nn.BatchNorm2d(3), BatchNorm(3)
+    x = torch.rand(2, 3, 4, 4)
+    assert torch.equal(norm(x), shared(x))
+
+
+def test_what_torch_says_of_a_lost_peer_is_one_line_only_where_there_are_peers() -> None:
+    with pytest.raises(RuntimeError, match="Connection closed"), lost_peers():
+        raise RuntimeError("Connection closed by peer")
+    with pytest.raises(TrainingError, match="another process of this run is gone"), lost_peers():
+        raise torch.distributed.DistNetworkError("timed out")
+
+
+class Picture(nn.Module):
+    """Residual blocks with batch statistics, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def block() -> nn.Sequential:
+            return nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU())
+
+        self.body = nn.Sequential(block(), block())
+        self.head = nn.Linear(3, 1)
+
+    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+        found = self.head(self.body(batch.images).mean((2, 3)))
+        return {"x_loss": (found.squeeze(1) - batch.targets["x"]).square().mean()}
+
+
+def pictures() -> Batch:
+    generator = torch.Generator().manual_seed(2)
+    images = torch.rand(8, 3, 6, 6, generator=generator)
+    return Batch(images=images, texts={}, targets={"x": torch.rand(8, generator=generator)})
+
+
+def stepped(parts: list[Batch], **recipe: Any) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    module = Picture()
+    engine = Engine(module, models.recipe(1, **recipe), {}, None, torch.device("cpu"))
+    with engine.ready():
+        engine.step(parts, 0)
+    return module.state_dict()
+
+
+def test_activations_computed_again_change_nothing_batch_statistics_included() -> None:
+    plain, again = stepped([pictures()]), stepped([pictures()], recompute=True)
+    assert all(torch.equal(again[name], value) for name, value in plain.items())
+
+
+def test_blocks_run_again_only_while_they_are_trained() -> None:
+    module = Picture()
+    assert [type(block) for block in blocks(module)] == [nn.Sequential, nn.Sequential]
+    with recomputing(module, wanted=True):
+        assert "forward" in vars(module.body[0])
+    assert "forward" not in vars(module.body[0])
+
+
+def test_gradients_summed_over_passes_are_those_of_the_batch() -> None:
+    class Mean(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.line = nn.Linear(3, 1)
+
+        def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+            guess = self.line(batch.images.mean((2, 3))).squeeze(1)
+            return {"x_loss": (guess - batch.targets["x"]).square().mean()}
+
+    found = []
+    whole = pictures()
+    halves = [whole.map(lambda tensor, half=half: tensor[half::2]) for half in range(2)]  # type: ignore[misc]
+    for parts in ([whole], halves):
+        torch.manual_seed(0)
+        module = Mean()
+        engine = Engine(module, models.recipe(1, gradient_clip=1e9), {}, None, torch.device("cpu"))
+        engine.step(parts, 0)
+        found.append(engine.optimizer.state[module.line.weight]["exp_avg"].clone())
+    assert torch.allclose(*found, rtol=1e-5)
+
+
+def test_batches_that_nobody_planned_cannot_be_shared() -> None:
+    batches = torch.utils.data.DataLoader([pictures()], batch_size=None)  # type: ignore[arg-type,var-annotated]
+    with pytest.raises(TrainingError, match="only batches that Plans planned"):
+        fit(Picture(), batches, models.recipe(1, accumulate=2))
+    with pytest.raises(TrainingError, match="step 1: there are no more batches; 2 steps were asked for"):
+        fit(Picture(), batches, models.recipe(2))
