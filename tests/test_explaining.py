@@ -31,6 +31,7 @@ ASK = {"match": ["there is a red circle"], "ask": ["what colour is the circle?"]
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as a run leaves it, with three tasks, and a picture."""
     folder = tmp_path_factory.mktemp("project")
+    (folder / "data" / "prepared").mkdir(parents=True)
     prepared = Prepared(scenes.prepare(folder / "data" / "prepared", 40))
     train = prepared.split("train")
     for name, section in SECTIONS.items():
