@@ -305,8 +305,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m flows.promotion", description=promotion.__doc__)
     parser.add_argument("commit", nargs="?", default="HEAD")
     arguments = parser.parse_args()
-    with standing.server(Path.cwd()):
-        promotion(commit=arguments.commit)
+    try:
+        with standing.server(Path.cwd()):
+            promotion(commit=arguments.commit)
+    except (RuntimeError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

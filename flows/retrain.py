@@ -159,7 +159,7 @@ def main() -> None:
     try:
         with standing.server(Path.cwd()):
             retrain(force=arguments.force)
-    except (StageError, commands.CommandError, ValueError) as error:
+    except (RuntimeError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
 
 

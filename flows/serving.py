@@ -39,6 +39,10 @@ class BusyError(RuntimeError):
     """Somebody else is changing what is served."""
 
 
+class NoResultsError(RuntimeError):
+    """A commit's bundle or samples are not in DVC's cache."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """Everything that is served from one project."""
@@ -66,11 +70,19 @@ class Site:
         """The folder of ``version``, made from ``commit`` where it is not there yet.
 
         A name alone does not tell: a version whose promotion failed is taken back, and the next commit gets its name.
+
+        Raises:
+            NoResultsError: the results of ``commit`` are not in DVC's cache.
         """
         target = self.folder / "versions" / version
         if target.exists() and self.lineage(version)["commit"] == commit:
             return target
         with worktree(self.project, commit) as tree, atomic(target, folder=True) as partial:
+            for needed in (BUNDLE, SAMPLES):
+                if not (tree.folder / needed).exists():
+                    raise NoResultsError(
+                        f"{commit[:12]}: DVC's cache has no {needed} of it: dvc pull, or run its stages"
+                    )
             bundles.seal(tree.folder / BUNDLE, partial / "bundle", tree.folder)
             shutil.copytree(tree.folder / SAMPLES, partial, dirs_exist_ok=True)
         return target

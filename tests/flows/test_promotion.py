@@ -18,7 +18,7 @@ import pytest
 
 from flows import processes, promotion, rollback, settings
 from flows.registry import Registry
-from flows.serving import Site
+from flows.serving import NoResultsError, Site
 from flows.worktree import RUNS, git
 from support import pipelines, prefect_api
 
@@ -111,7 +111,7 @@ def test_there_may_be_nothing_to_return_to(project):
 def test_a_commit_without_results_is_refused(project, site):
     pipelines.change(project, "params.yaml", train__skill=0.9)
     (project / "dvc.lock").unlink()
-    with pytest.raises(Exception, match="bundle"):
+    with pytest.raises(NoResultsError, match="DVC's cache has no models/bundle of it: dvc pull, or run its stages"):
         promotion.promotion(str(project), pipelines.commit(project, "no results"))
     assert tags(project) == []
     assert site.target() is None
