@@ -6,7 +6,8 @@
 A table stands between ``<!-- figures: metrics/matching.json -->`` and ``<!-- end -->``; what lies between the two is
 written anew. A number with ``<name>_ci95`` beside it shows its interval, a mapping of slices becomes rows of its own.
 ``<!-- aims -->`` … ``<!-- end -->`` holds what each task is meant to reach beside what it does;
-``<!-- benchmark: serving_http -->`` … ``<!-- end -->`` what a benchmark measured, where, and what it is meant to.
+``<!-- benchmark: serving_http -->`` … ``<!-- end -->`` what a benchmark measured, where, and what it is meant to;
+``<!-- transfer: noto-emoji -->`` … ``<!-- end -->`` the rows of ``benchmarks/results/transfer.json`` of that data.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ AIMS = (
     ("segmentation", "miou", 0.85),
     ("generation", "faithful_share", 0.70),
 )
+TRANSFER = Path("benchmarks/results/transfer.json")
 BENCHMARK_AIMS = {
     "serving_latency": {
         "ratios.batch1_vs_torch_eager": (">=", 6.0),
@@ -47,7 +49,9 @@ BENCHMARK_AIMS = {
     },
 }
 BLOCK = re.compile(
-    r"(<!-- (?:figures: (?P<file>\S+)|benchmark: (?P<benchmark>\S+)|aims) -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (?:figures: (?P<file>\S+)|benchmark: (?P<benchmark>\S+)|transfer: (?P<data>\S+)|aims) -->\n)"
+    r".*?(?P<end><!-- end -->)",
+    re.DOTALL,
 )
 
 
@@ -70,9 +74,12 @@ def render(page: str) -> str:
 
     def written(block: re.Match[str]) -> str:
         if block["file"]:
-            return f"{block[1]}\n{table(Path(block['file']))}\n{block[4]}"
-        made = benchmark(block["benchmark"]) if block["benchmark"] else aims()
-        return f"{block[1]}\n{made}\n{block[4]}"
+            shown = table(Path(block["file"]))
+        elif block["benchmark"]:
+            shown = benchmark(block["benchmark"])
+        else:
+            shown = transfer(block["data"]) if block["data"] else aims()
+        return f"{block[1]}\n{shown}\n{block['end']}"
 
     return BLOCK.sub(written, page)
 
@@ -112,6 +119,23 @@ def aims() -> str:
         between = "" if low is None else f"{number(low)}–{number(high)}"
         verdict = "reached" if figures[name] >= aim else "**not reached**"
         lines.append(f"| {task} | `{name}` | {number(figures[name])} | {between} | {aim:.2f} | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
+def transfer(data: str) -> str:
+    """What each task reaches on ``data``, by what it started from and how many labels it had."""
+    found = [row for row in load(TRANSFER)["rows"] if row["data"] == data]
+    ways = list(dict.fromkeys((row["labels"], row["way"]) for row in sorted(found, key=lambda row: row["labels"])))
+    heads = [f"{way}, {labels:.0%} of the labels" for labels, way in ways]
+    lines = [f"| task | figure | {' | '.join(heads)} |", "|---" * (len(ways) + 2) + "|"]
+    for task in dict.fromkeys(row["task"] for row in found):
+        cells = []
+        for labels, way in ways:
+            rows = [row for row in found if (row["task"], row["labels"], row["way"]) == (task, labels, way)]
+            low, high = rows[0]["ci95"] if rows else (0.0, 0.0)
+            cells.append(f"{number(rows[0]['value'])} ({number(low)}–{number(high)})" if rows else "")
+        figure = next(row["figure"] for row in found if row["task"] == task)
+        lines.append(f"| {task} | `{figure}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
