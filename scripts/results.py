@@ -7,7 +7,11 @@ A table stands between ``<!-- figures: metrics/matching.json -->`` and ``<!-- en
 written anew. A number with ``<name>_ci95`` beside it shows its interval, a mapping of slices becomes rows of its own.
 ``<!-- aims -->`` … ``<!-- end -->`` holds what each task is meant to reach beside what it does;
 ``<!-- benchmark: serving_http -->`` … ``<!-- end -->`` what a benchmark measured, where, and what it is meant to;
+<<<<<<< HEAD
 ``<!-- preset: easy-vqa -->`` … ``<!-- end -->`` what a preset reached on real data, beside its floors.
+=======
+``<!-- transfer: noto-emoji -->`` … ``<!-- end -->`` the rows of ``benchmarks/results/transfer.json`` of that data.
+>>>>>>> main
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ AIMS = (
     ("segmentation", "miou", 0.85),
     ("generation", "faithful_share", 0.70),
 )
+TRANSFER = Path("benchmarks/results/transfer.json")
 BENCHMARK_AIMS = {
     "serving_latency": {
         "ratios.batch1_vs_torch_eager": (">=", 6.0),
@@ -73,7 +78,8 @@ REAL_INPUT: dict[str, tuple[tuple[str, str, tuple[str, ...], float | None], ...]
 }
 """Of each preset: task, figure, what to hold it against, and what it is meant to reach."""
 BLOCK = re.compile(
-    r"(<!-- (?:figures: (?P<file>\S+)|benchmark: (?P<benchmark>\S+)|preset: (?P<preset>\S+)|aims) -->\n)"
+    r"(<!-- (?:figures: (?P<file>\S+)|benchmark: (?P<benchmark>\S+)|transfer: (?P<data>\S+)"
+    r"|preset: (?P<preset>\S+)|aims) -->\n)"
     r".*?(?P<end><!-- end -->)",
     re.DOTALL,
 )
@@ -98,12 +104,14 @@ def render(page: str) -> str:
 
     def written(block: re.Match[str]) -> str:
         if block["file"]:
-            made = table(Path(block["file"]))
+            shown = table(Path(block["file"]))
         elif block["benchmark"]:
-            made = benchmark(block["benchmark"])
+            shown = benchmark(block["benchmark"])
+        elif block["preset"]:
+            shown = real_input(block["preset"])
         else:
-            made = real_input(block["preset"]) if block["preset"] else aims()
-        return f"{block[1]}\n{made}\n{block['end']}"
+            shown = transfer(block["data"]) if block["data"] else aims()
+        return f"{block[1]}\n{shown}\n{block['end']}"
 
     return BLOCK.sub(written, page)
 
@@ -163,6 +171,23 @@ def aims() -> str:
         between = "" if low is None else f"{number(low)}–{number(high)}"
         verdict = "reached" if figures[name] >= aim else "**not reached**"
         lines.append(f"| {task} | `{name}` | {number(figures[name])} | {between} | {aim:.2f} | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
+def transfer(data: str) -> str:
+    """What each task reaches on ``data``, by what it started from and how many labels it had."""
+    found = [row for row in load(TRANSFER)["rows"] if row["data"] == data]
+    ways = list(dict.fromkeys((row["labels"], row["way"]) for row in sorted(found, key=lambda row: row["labels"])))
+    heads = [f"{way}, {labels:.0%} of the labels" for labels, way in ways]
+    lines = [f"| task | figure | {' | '.join(heads)} |", "|---" * (len(ways) + 2) + "|"]
+    for task in dict.fromkeys(row["task"] for row in found):
+        cells = []
+        for labels, way in ways:
+            rows = [row for row in found if (row["task"], row["labels"], row["way"]) == (task, labels, way)]
+            low, high = rows[0]["ci95"] if rows else (0.0, 0.0)
+            cells.append(f"{number(rows[0]['value'])} ({number(low)}–{number(high)})" if rows else "")
+        figure = next(row["figure"] for row in found if row["task"] == task)
+        lines.append(f"| {task} | `{figure}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
