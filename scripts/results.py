@@ -7,11 +7,8 @@ A table stands between ``<!-- figures: metrics/matching.json -->`` and ``<!-- en
 written anew. A number with ``<name>_ci95`` beside it shows its interval, a mapping of slices becomes rows of its own.
 ``<!-- aims -->`` … ``<!-- end -->`` holds what each task is meant to reach beside what it does;
 ``<!-- benchmark: serving_http -->`` … ``<!-- end -->`` what a benchmark measured, where, and what it is meant to;
-<<<<<<< HEAD
-``<!-- preset: easy-vqa -->`` … ``<!-- end -->`` what a preset reached on real data, beside its floors.
-=======
+``<!-- preset: easy-vqa -->`` … ``<!-- end -->`` what a preset reached on real data, beside its floors;
 ``<!-- transfer: noto-emoji -->`` … ``<!-- end -->`` the rows of ``benchmarks/results/transfer.json`` of that data.
->>>>>>> main
 """
 
 from __future__ import annotations
