@@ -87,6 +87,7 @@ def _run(arguments: argparse.Namespace, name: str, transfer: TransferParams, sha
     task.warm_start(heads)
     held = Transfer(task)
     train = Few(prepared.folder, "train", max(2, round(share * len(prepared.split("train")))))
+    task.prepare(train, seed)
     plans = Plans(len(train), recipe.batch_size, recipe.steps, seed)
     history = fit(task, loader(train, task.collate, plans, seed=seed), recipe, rates=held.rate)
     trained = sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad)

@@ -5,7 +5,8 @@
 
 A table stands between ``<!-- figures: metrics/matching.json -->`` and ``<!-- end -->``; what lies between the two is
 written anew. A number with ``<name>_ci95`` beside it shows its interval, a mapping of slices becomes rows of its own.
-``<!-- aims -->`` … ``<!-- end -->`` holds what each task is meant to reach beside what it does.
+``<!-- aims -->`` … ``<!-- end -->`` holds what each task is meant to reach beside what it does;
+``<!-- benchmark: serving_http -->`` … ``<!-- end -->`` what a benchmark measured, where, and what it is meant to.
 """
 
 from __future__ import annotations
@@ -29,7 +30,25 @@ AIMS = (
     ("segmentation", "miou", 0.85),
     ("generation", "faithful_share", 0.70),
 )
-BLOCK = re.compile(r"(<!-- (?:figures: (?P<file>\S+)|aims) -->\n).*?(<!-- end -->)", re.DOTALL)
+BENCHMARK_AIMS = {
+    "serving_latency": {
+        "ratios.batch1_vs_torch_eager": (">=", 6.0),
+        "ratios.batch1_vs_onnxruntime": (">=", 3.0),
+        "ratios.batch8_vs_torch_eager": (">=", 5.0),
+        "cold_start_s": ("<=", 3.0),
+        "worker_memory_mb": ("<=", 500.0),
+        "environment_mb": ("<=", 700.0),
+    },
+    "serving_http": {
+        "ratios.rps_vs_plain_service": (">=", 6.0),
+        "ratios.p99_vs_plain_service": (">=", 1.0),
+        "overload.lost": ("<=", 0.0),
+        "overload.recovered_s": ("<=", 5.0),
+    },
+}
+BLOCK = re.compile(
+    r"(<!-- (?:figures: (?P<file>\S+)|benchmark: (?P<benchmark>\S+)|aims) -->\n).*?(<!-- end -->)", re.DOTALL
+)
 
 
 def main() -> int:
@@ -50,9 +69,38 @@ def render(page: str) -> str:
     """``page`` with every block written from its file."""
 
     def written(block: re.Match[str]) -> str:
-        return f"{block[1]}\n{table(Path(block['file'])) if block['file'] else aims()}\n{block[3]}"
+        if block["file"]:
+            return f"{block[1]}\n{table(Path(block['file']))}\n{block[4]}"
+        made = benchmark(block["benchmark"]) if block["benchmark"] else aims()
+        return f"{block[1]}\n{made}\n{block[4]}"
 
     return BLOCK.sub(written, page)
+
+
+def benchmark(name: str) -> str:
+    """One benchmark: what ran where, and every figure that is no sample beside its aim."""
+    found = load(Path("benchmarks/results") / f"{name}.json")
+    machine = found["machine"]
+    told = f"`{found['command']}`, {found['at'][:10]}, {machine['processor']}, {machine['cores']} cores"
+    lines = [f"{told}:", "", "| figure | value | aim | |", "|---|---|---|---|"]
+    aims = BENCHMARK_AIMS.get(name, {})
+    for key, value in _flat({key: value for key, value in found.items() if key not in _ABOUT}):
+        sign, aim = aims.get(key, ("", 0.0))
+        reached = value >= aim if sign == ">=" else value <= aim
+        verdict = ("reached" if reached else "**not reached**") if sign else ""
+        lines.append(f"| `{key}` | {number(value)} | {f'{sign} {aim:g}' if sign else ''} | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
+_ABOUT = ("machine", "command", "commit", "at", "samples")
+
+
+def _flat(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float):
+            yield f"{prefix}{name}", value
 
 
 def aims() -> str:

@@ -46,6 +46,7 @@ def main() -> None:
     task.warm_start(heads)
     transfer = Transfer(task)
     train = prepared.split("train")
+    task.prepare(train, params.seed)
     plans = Plans(len(train), recipe.batch_size, recipe.steps, params.seed)
     changed = augmenter(params.augment, prepared)
     batches = loader(train, task.collate, plans, seed=params.seed, workers=recipe.workers, augment=changed)

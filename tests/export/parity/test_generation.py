@@ -20,14 +20,12 @@ from vlp.training.determinism import seed_everything
 pytestmark = pytest.mark.slow
 
 SECTION = {
-    "patch": 8,
-    "width": 16,
+    "book": {"sprites": 12, "grounds": 4, "things": 3, "size": 12, "pictures": 40, "rounds": 4},
+    "width": 32,
     "layers": 1,
     "heads": 2,
-    "captions_per_image": 1,
+    "captions_per_image": 2,
     "wordless": 0.2,
-    "time_mean": 0.0,
-    "steps": 3,
     "guidance": [2.0],
     "candidates": 3,
     "prompts": 3,
@@ -46,8 +44,9 @@ def task(prepared: Prepared) -> Task:
     """Untrained, but no part of it silent: what starts at zero is moved away from it."""
     seed_everything(0)
     made = Task(parse(Params, SECTION, "tasks.generation"), models.model(prepared), prepared)
+    made.prepare(prepared.split("train"), seed=0)
     with torch.no_grad():
-        for parameter in (*made.velocity.parameters(), *made.matching.parameters()):
+        for parameter in (*made.prior.parameters(), *made.matching.parameters()):
             parameter.add_(0.02 * torch.randn_like(parameter))
     made.calibrate(prepared.split("validation"), seed=0)
     return made.eval()
@@ -58,21 +57,27 @@ def predictor(task: Task, prepared: Prepared, tmp_path_factory: pytest.TempPathF
     return exported.predictor(task, prepared, tmp_path_factory.mktemp("exported"))
 
 
-def test_both_draw_the_same_picture_of_a_text_and_a_seed(task: Task, predictor: Predictor, prepared: Prepared) -> None:
+def test_both_think_the_same_likely_at_every_place(task: Task, predictor: Predictor, prepared: Prepared) -> None:
     made = comparison(task, predictor, prepared.split("test"), samples=2)
+    places, words = task.words.places, task.words.count
     for request in made.requests:
         by_torch = made.by_torch(request)
-        assert by_torch.shape == (3 * 64 * 64,) and np.ptp(by_torch) > 0.1
+        assert by_torch.shape == (places * 2 * words + 3 * 64 * 64,)
+        likely = by_torch[: places * 2 * words].reshape(places, 2, words)
+        np.testing.assert_allclose(likely.sum(2), 1, atol=1e-9)
+        assert np.abs(likely[:, 0] - likely[:, 1]).max() > 1e-3, "with the text and without it"
+        assert np.ptp(by_torch[-3 * 64 * 64 :]) > 0.1
         np.testing.assert_allclose(made.by_runtime(request), by_torch, atol=1e-4)
     assert abs(measure(made).metric_drop) < 1e-3
 
 
 def test_the_kept_candidate_is_the_same(task: Task, predictor: Predictor, prepared: Prepared) -> None:
     (asked,) = prompts(prepared.split("test"), 1)
-    drawn = task.draw([asked.ids], [5], **task.decision)
+    how = {name: task.decision[name] for name in ("guidance", "candidates")}
+    drawn = task.draw([asked.ids], [5], **how)
     found = predictor.generate(asked.text, 5)
     assert found.dtype == np.uint8 and found.shape == (64, 64, 3)
-    assert np.abs(found.astype(int) - drawn.kept[0].astype(int)).max() <= 1
+    assert np.array_equal(found, drawn.kept[0])
 
 
 def test_a_seed_is_a_picture(predictor: Predictor) -> None:

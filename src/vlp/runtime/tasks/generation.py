@@ -6,6 +6,7 @@ import numpy as np
 
 from vlp.runtime import sampling
 from vlp.runtime.inputs import InputError, repeated
+from vlp.runtime.sampling import Told
 from vlp.runtime.tasks import base
 
 WORDLESS = np.array([0, -1])
@@ -13,7 +14,7 @@ WORDLESS = np.array([0, -1])
 
 
 class Answers(base.Answering):
-    """Graphs ``text`` (a text → tokens), ``step`` (points and texts → velocities), ``match`` (pictures and texts)."""
+    """Graphs ``text`` (what is read of it), ``step`` (what follows a word), ``paint`` (words → levels), ``match``."""
 
     def generate(self, text: str, seed: int) -> np.ndarray:
         """As of ``Predictor.generate``."""
@@ -30,28 +31,46 @@ class Answers(base.Answering):
             seed: of the noise.
         """
         candidates = int(self.decision["candidates"])
-        pictures = sampling.pixels(self.flow_prepared(text, seed, candidates))
+        pictures = sampling.pixels(self.paint(self.tell_prepared(text, seed, candidates)))
         if candidates == 1:
             return np.asarray(pictures[0])
-        told, _ = self._tokens(text, candidates)
-        return np.asarray(pictures[int(self.graphs["match"]({"images": pictures, **told})["logit"].argmax())])
-
-    def flow_prepared(self, text: str, seed: int, candidates: int) -> np.ndarray:
-        """Where the flow ends, float32 [candidates, 3, S, S], −1 to 1 and a little beyond. Args as above."""
-        told, untold = self._tokens(text, candidates)
-
-        def velocity(points: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            place = {"points": points, "times": times}
-            with_text, without = (self.graphs["step"]({**place, **side})["velocity"] for side in (told, untold))
-            return with_text, without
-
-        size = self.inputs.image_params.size
-        noise = sampling.noise([seed], candidates, (3, size, size))
-        return sampling.euler(velocity, noise, steps=self.decision["steps"], guidance=self.decision["guidance"])
-
-    def _tokens(self, text: str, candidates: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """What ``step`` is told of the text, and what it is told of a text without words."""
         tokens = self.inputs.tokens([text])
-        without = {name: array[:, WORDLESS] for name, array in tokens.items()}
-        sides = [{**self.graphs["text"](each), "attention_mask": each["attention_mask"]} for each in (tokens, without)]
-        return repeated(sides[0], candidates), repeated(sides[1], candidates)
+        told = {
+            "text_tokens": self.graphs["text"](tokens)["text_tokens"],
+            "attention_mask": tokens["attention_mask"],
+        }
+        logits = self.graphs["match"]({"images": pictures, **repeated(told, candidates)})["logit"]
+        return np.asarray(pictures[int(logits.argmax())])
+
+    def tell_prepared(self, text: str, seed: int, candidates: int) -> np.ndarray:
+        """The words of candidates, int64 [candidates, P]. Args as above."""
+        told, *untold = (_repeated(read, candidates) for read in self.read(text))
+        noise = sampling.noise([seed], candidates, self.decision["places"], self.decision["words"])
+        guidance = float(self.decision["guidance"])
+        return sampling.tell(self.step, told, untold[0] if untold else None, noise, guidance=guidance)
+
+    def step(self, known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One place, as of ``sampling.Step``."""
+        return self.graphs["step"]({name: np.ascontiguousarray(array) for name, array in known.items()})
+
+    def paint(self, words: np.ndarray) -> np.ndarray:
+        """Levels float32 [N, 3, S, S], −1 to 1, of words int64 [N, P]."""
+        return np.asarray(self.graphs["paint"]({"words": words})["levels"])
+
+    def read(self, text: str) -> list[Told]:
+        """What is read of a text and, where guidance asks for it, of one without words."""
+        tokens = self.inputs.tokens([text])
+        wordless = {name: array[:, WORDLESS] for name, array in tokens.items()}
+        sides = [tokens] if self.decision["guidance"] == 1 else [tokens, wordless]
+        read = [self.graphs["text"](side) for side in sides]
+        return [
+            Told(found["keys"], found["values"], side["attention_mask"])
+            for found, side in zip(read, sides, strict=True)
+        ]
+
+
+def _repeated(read: Told, times: int) -> Told:
+    """One text's reading, for ``times`` pictures."""
+    return Told(
+        np.repeat(read.keys, times, axis=1), np.repeat(read.values, times, axis=1), np.repeat(read.seen, times, axis=0)
+    )

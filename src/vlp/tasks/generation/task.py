@@ -1,12 +1,12 @@
 """Text-to-image generation: a picture of what this text says.
 
-A flow from noise to pixels, led by the frozen, pre-trained text encoder. Several candidates are drawn for each prompt
-and the one is kept that the pre-trained matching head thinks truest, as DALL·E did with CLIP. What is drawn is judged
-by a parser that knows none of these models (``vlp.tasks.generation.parser``), where prompts speak of scenes.
+A picture is a ground and things on it, each a sprite out of a learned book and a box (``book``); a model tells it word
+by word, led by the frozen, pre-trained text encoder (``prior``). Several candidates are drawn for each prompt and the
+one is kept that the pre-trained matching head thinks truest. What is drawn is judged by a parser that knows none of
+these models (``vlp.tasks.generation.parser``), where prompts speak of scenes.
 
-Sources: flow matching, Lipman et al. 2022, https://arxiv.org/abs/2210.02747; rectified flow, Liu et al. 2022,
-https://arxiv.org/abs/2209.03003; guidance, Ho & Salimans 2022, https://arxiv.org/abs/2207.12598; the choice among
-candidates, Ramesh et al. 2021, https://arxiv.org/abs/2102.12092
+Sources: text to layout to picture, Hong et al. 2018, https://arxiv.org/abs/1801.05091; the choice among candidates,
+Ramesh et al. 2021, https://arxiv.org/abs/2102.12092; guidance, Ho & Salimans 2022, https://arxiv.org/abs/2207.12598
 """
 
 from __future__ import annotations
@@ -17,31 +17,44 @@ from typing import Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from vlp.data.loading import Examples, Prepared, TokenIds, draw, pad
 from vlp.models.features import TextFeatures
 from vlp.models.modeling import VLPModel
+from vlp.params import Section
 from vlp.records import Batch
 from vlp.runtime import sampling
+from vlp.runtime.sampling import Told
 from vlp.tasks import base
 from vlp.tasks.base import Evaluation, ExportPart, TaskParams
 from vlp.tasks.generation import report
-from vlp.tasks.generation.flow import Velocity, left
+from vlp.tasks.generation.book import Book, Words
+from vlp.tasks.generation.prior import Prior
+
+
+class BookParams(Section):
+    """``tasks.generation.book``."""
+
+    sprites: int = Field(gt=0, description="that things are painted with")
+    grounds: int = Field(gt=0, description="colours that a picture may have behind its things")
+    things: int = Field(gt=0, description="at most, of one picture; of more regions some are drawn")
+    size: int = Field(gt=0, description="pixels that a sprite is kept at, a side")
+    pictures: int = Field(gt=0, description="of the train split that the book is made of")
+    rounds: int = Field(gt=0, description="of k-means")
 
 
 class Params(TaskParams):
     """``tasks.generation``."""
 
-    patch: int = Field(gt=0, description="pixels that a place of the flow's finer size is wide")
-    width: int = Field(ge=8, multiple_of=8, description="channels at the finer size, twice as many at the coarser one")
-    layers: int = Field(gt=0, description="at either size")
-    heads: int = Field(gt=0, description="of the attention at the coarser size; a divisor of twice the width")
-    captions_per_image: int = Field(gt=0, description="drawn a step, each with its own noise and time")
-    wordless: float = Field(gt=0, lt=1, description="share of the captions taken away: what guidance departs from")
-    time_mean: float = Field(description="of the times' logit in training; below zero, more noise than data")
-    steps: int = Field(gt=0, description="Euler steps from noise to picture")
+    book: BookParams
+    width: int = Field(ge=8, multiple_of=8, description="of the model that tells pictures")
+    layers: int = Field(gt=0, description="of attention")
+    heads: int = Field(gt=0, description="of attention; a divisor of the width and of the text encoder's")
+    captions_per_image: int = Field(gt=0, description="drawn a step, each told the same picture")
+    wordless: float = Field(gt=0, lt=1, description="share of pictures that nothing is told of: what guidance leaves")
     guidance: tuple[float, ...] = Field(min_length=1, description="strengths that validation chooses from")
     candidates: int = Field(gt=0, description="drawn for each prompt; the matching head keeps one")
     prompts: int = Field(gt=0, description="captions of the test split, one a record, that are drawn and judged")
@@ -62,7 +75,7 @@ class Drawn:
 
 
 class Task(base.Task):
-    """A flow beside a backbone that is left as it is."""
+    """A book and a prior beside a backbone that is left as it is."""
 
     params_class = Params
     name = "generation"
@@ -70,9 +83,12 @@ class Task(base.Task):
 
     def __init__(self, params: Params, model: VLPModel, prepared: Prepared) -> None:
         super().__init__(params, model, prepared)
-        self.velocity = Velocity(
-            size=prepared.image_size,
-            patch=params.patch,
+        book = params.book
+        self.words = Words(book.sprites, book.grounds, prepared.image_size, book.things)
+        self.book = Book(self.words, book.size)
+        self.has_regions = bool(prepared.summary["splits"]["train"]["regions"])
+        self.prior = Prior(
+            self.words.legal(),
             text_width=model.text_width,
             width=params.width,
             layers=params.layers,
@@ -98,52 +114,76 @@ class Task(base.Task):
                 "add it under pretrain.objectives, or set candidates to 1"
             )
 
+    def prepare(self, train: Examples, seed: int) -> None:
+        """Make the book of training pictures, evenly spread over the split.
+
+        Raises:
+            ValueError: as of ``Book.fit``.
+        """
+        book = self.params.book
+        rows = np.unique(np.linspace(0, len(train) - 1, min(book.pictures, len(train))).astype(np.int64)).tolist()
+        masks = self._regions(train, rows, np.random.default_rng(seed))
+        self.book.fit(train.images(rows), masks, rounds=book.rounds, seed=seed)
+
+    def _regions(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Tensor:
+        """The masks of some regions of each row in any order, empty where there are fewer: bool [B, things, S, S].
+
+        Where no record of the data has a region, each picture is one thing, all of it.
+        """
+        side, most = self.words.side, self.words.things
+        whole = np.ones((side, side), bool)
+        found = np.zeros((len(rows), most, side, side), bool)
+        for place, row in enumerate(rows):
+            masks = [mask for mask in examples.masks(row) if mask.any()] if self.has_regions else [whole]
+            for number, chosen in enumerate(rng.permutation(len(masks))[:most]):
+                found[place, number] = masks[chosen]
+        return torch.from_numpy(found)
+
     def train(self, mode: bool = True) -> Self:
-        """The flow only: the backbone's norms and dropout stay as in use."""
+        """The prior only: the backbone's norms and dropout stay as in use."""
         super().train(mode)
         self.model.eval()
         return self
 
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
-        """``caption``: captions of each image, a share of them without their words."""
+        """``caption``: captions of each image, a share of them without their words; target ``regions``, their masks.
+
+        An image whose things nobody has outlined is no bare ground: it has no captions here.
+        """
+        regions = self._regions(examples, rows, rng)
+        outlined = regions.flatten(1).any(1).tolist()
         texts: list[TokenIds] = []
         owner: list[int] = []
         for place, row in enumerate(rows):
-            ids = examples.ids("captions", "ids", row)
+            ids = examples.ids("captions", "ids", row) if outlined[place] else []
             for chosen in draw(len(ids), self.params.captions_per_image, rng):
                 text = ids[chosen]
                 assert text is not None
                 texts.append(wordless(text) if rng.random() < self.params.wordless else text)
                 owner.append(place)
         padded = pad(texts, owner, self.prepared.pad_id)
-        return Batch(images=examples.images(rows), texts={"caption": padded}, targets={})
+        return Batch(images=examples.images(rows), texts={"caption": padded}, targets={"regions": regions})
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The mean square of what the velocity misses."""
+        """What each word of a picture costs, given those before it: nats."""
         texts = batch.texts["caption"]
         with torch.no_grad():
             text = self.model.encode_text(texts.input_ids, texts.attention_mask).tokens
-            data = colours(batch.images).index_select(0, texts.image_index)
-        noise = torch.randn_like(data)
-        times = torch.sigmoid(self.params.time_mean + torch.randn(len(data), device=data.device))
-        t = times[:, None, None, None]
-        points = t * data + (1 - t) * noise
-        found = self.velocity.picture(points, times, text, texts.attention_mask)
-        # Of the velocity: what is missed of the picture, the more telling the less time is left.
-        return {"flow_loss": ((found - data) / left(times)).square().mean()}
+            with torch.autocast(batch.images.device.type, enabled=False):
+                words = self.book.encode(batch.images, batch.targets["regions"])
+            words = words.index_select(0, texts.image_index)
+        logits = self.prior(words, text, texts.attention_mask)
+        return {"word_loss": F.cross_entropy(logits.flatten(0, 1), words.flatten())}
 
     @torch.inference_mode()
-    def draw(
-        self, texts: Sequence[TokenIds], seeds: Sequence[int], *, candidates: int, guidance: float, steps: int
-    ) -> Drawn:
+    def draw(self, texts: Sequence[TokenIds], seeds: Sequence[int], *, candidates: int, guidance: float) -> Drawn:
         """Pictures of texts.
 
         Args:
             texts: token ids of M prompts.
             seeds: of each one's noise.
             candidates: of each prompt.
-            guidance: as of ``vlp.runtime.sampling.euler``.
-            steps: likewise.
+            guidance: as of ``vlp.runtime.sampling.tell``.
         """
         self.eval()
         at_once = max(1, self.params.evaluation_batch_size // candidates)
@@ -151,30 +191,34 @@ class Task(base.Task):
         logits: list[np.ndarray] = []
         for start in range(0, len(texts), at_once):
             some = texts[start : start + at_once]
-            points = self.flow(
-                some, seeds[start : start + at_once], candidates=candidates, guidance=guidance, steps=steps
-            )
-            found = sampling.pixels(points)
+            words = self.tell(some, seeds[start : start + at_once], candidates=candidates, guidance=guidance)
+            found = sampling.pixels(self.book.paint(torch.from_numpy(words)).numpy())
             pictures.append(found.reshape(len(some), candidates, *found.shape[1:]))
             told = self._tokens(some, candidates)
             logits.append(self.match(torch.from_numpy(found), *told).numpy().reshape(len(some), candidates))
         return Drawn(np.concatenate(pictures), np.concatenate(logits))
 
     @torch.inference_mode()
-    def flow(
-        self, texts: Sequence[TokenIds], seeds: Sequence[int], *, candidates: int, guidance: float, steps: int
-    ) -> np.ndarray:
-        """Where the flow ends, float32 [M · candidates, 3, S, S]. Args as of ``draw``."""
-        sides = [self._tokens(group, candidates) for group in (texts, [wordless(text) for text in texts])]
+    def tell(self, texts: Sequence[TokenIds], seeds: Sequence[int], *, candidates: int, guidance: float) -> np.ndarray:
+        """The words of pictures, int64 [M · candidates, P]. Args as of ``draw``."""
+        told = self.told(texts, candidates)
+        untold = None if guidance == 1 else self.told([wordless(text) for text in texts], candidates)
+        noise = sampling.noise(seeds, candidates, self.words.places, self.words.count)
+        return sampling.tell(self.step, told, untold, noise, guidance=guidance)
 
-        def velocity(points: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            place = torch.from_numpy(points).contiguous(memory_format=torch.channels_last)
-            told, untold = (self.velocity(place, torch.from_numpy(times), *side).numpy() for side in sides)
-            return told, untold
+    @torch.inference_mode()
+    def told(self, texts: Sequence[TokenIds], times: int = 1) -> Told:
+        """What the prior read of each text, ``times`` times."""
+        tokens, mask = self._tokens(texts, times)
+        keys, values = self.prior.reading(tokens, mask)
+        return Told(keys.numpy(), values.numpy(), mask.numpy())
 
-        size = self.prepared.image_size
-        noise = sampling.noise(seeds, candidates, (3, size, size))
-        return sampling.euler(velocity, noise, steps=steps, guidance=guidance)
+    @torch.inference_mode()
+    def step(self, known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One place, as of ``vlp.runtime.sampling.Step``."""
+        tensors = {name: torch.from_numpy(array) for name, array in known.items()}
+        found = self.prior.step(**tensors)
+        return {name: tensor.numpy() for name, tensor in zip(("logits", "key", "value"), found, strict=True)}
 
     def _tokens(self, texts: Sequence[TokenIds], times: int) -> tuple[Tensor, Tensor]:
         """The text encoder's tokens [N · times, L, Dt] and their mask, each text's rows together."""
@@ -204,19 +248,25 @@ class Task(base.Task):
         seeds = [seed + number for number in range(len(prompts))]
         found = {
             strength: self.draw(
-                [prompt.ids for prompt in prompts], seeds, candidates=1, guidance=strength, steps=self.params.steps
+                [prompt.ids for prompt in prompts], seeds, candidates=1, guidance=strength
             ).logits.mean()
             for strength in (self.params.guidance if len(self.params.guidance) > 1 else ())
         }
         best = max(found, key=lambda strength: float(found[strength])) if found else self.params.guidance[0]
-        self.decision = {"guidance": best, "steps": self.params.steps, "candidates": self.params.candidates}
+        self.decision = {
+            "guidance": best,
+            "candidates": self.params.candidates,
+            "places": self.words.places,
+            "words": self.words.count,
+        }
 
     def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:
         """What share of the pictures the parser and the oracle call true to their prompt, beside real pictures."""
         prompts = report.prompts(test, self.params.prompts)
         ids = [prompt.ids for prompt in prompts]
         seeds = [seed + number for number in range(len(prompts))]
-        drawn = self.draw(ids, seeds, **self.decision)
+        how = {name: self.decision[name] for name in ("guidance", "candidates")}
+        drawn = self.draw(ids, seeds, **how)
         # Another record's picture for each prompt: what chance gives.
         rows = [prompt.row for prompt in prompts]
         real = {"true": test.images(rows), "random": test.images([*rows[1:], *rows[:1]])}
@@ -228,34 +278,43 @@ class Task(base.Task):
             prompts,
             report.Pictures(drawn.kept, drawn.pictures[:, 0], {name: images.numpy() for name, images in real.items()}),
             scores | {"drawn": report.sigmoid(drawn.logits.max(1)), "first": report.sigmoid(drawn.logits[:, 0])},
-            self.decision,
+            how,
             seed=seed,
             resamples=resamples,
         )
 
     def export_parts(self) -> dict[str, ExportPart]:
-        """``text``: N texts to tokens; ``step``: N points and texts to velocities; ``match``: N pictures and texts."""
+        """``text``: N texts to tokens and what the prior reads of them; ``step``: N words to what follows; ``paint``: N
+        pictures' words to levels; ``match``: N pictures and texts to logits.
+        """
         self.eval()
         size = self.prepared.image_size
         ids = torch.full((2, 8), self.prepared.mask_id, dtype=torch.int64)
         mask = torch.ones_like(ids)
         with torch.no_grad():
             tokens = self.model.encode_text(ids, mask).tokens
-        text = {0: "texts", 1: "length"}
+            keys, values = self.prior.reading(tokens, mask)
+        text, rows, known = {0: "texts", 1: "length"}, {0: "texts"}, {1: "texts", 3: "length"}
+        word = torch.zeros(2, dtype=torch.int64)
         told = {"text_tokens": tokens, "attention_mask": mask}
-        rows = {0: "texts"}
         return {
             "text": ExportPart(
-                module=_Text(self.model),
+                module=_Text(self),
                 inputs={"input_ids": ids, "attention_mask": mask},
                 dynamic={"input_ids": text, "attention_mask": text},
-                outputs=("text_tokens",),
+                outputs=("text_tokens", "keys", "values"),
             ),
             "step": ExportPart(
-                module=self.velocity,
-                inputs={"points": torch.zeros(2, 3, size, size), "times": torch.full((2,), 0.5), **told},
-                dynamic={"points": rows, "times": rows, "text_tokens": text, "attention_mask": text},
-                outputs=("velocity",),
+                module=_Step(self.prior),
+                inputs={"word": word, "place": word, "keys": keys, "values": values, "seen": mask},
+                dynamic={"word": rows, "place": rows, "keys": known, "values": known, "seen": text},
+                outputs=("logits", "key", "value"),
+            ),
+            "paint": ExportPart(
+                module=_Paint(self.book),
+                inputs={"words": torch.full((2, self.words.places), self.words.sprites + 1, dtype=torch.int64)},
+                dynamic={"words": rows},
+                outputs=("levels",),
             ),
             "match": ExportPart(
                 module=_Match(self),
@@ -267,12 +326,33 @@ class Task(base.Task):
 
 
 class _Text(nn.Module):
-    def __init__(self, model: VLPModel) -> None:
+    def __init__(self, task: Task) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.prior = task.model, task.prior
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        return self.model.encode_text(input_ids, attention_mask).tokens
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        tokens = self.model.encode_text(input_ids, attention_mask).tokens
+        return tokens, *self.prior.reading(tokens, attention_mask)
+
+
+class _Step(nn.Module):
+    def __init__(self, prior: Prior) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(
+        self, word: Tensor, place: Tensor, keys: Tensor, values: Tensor, seen: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self.prior.step(word, place, keys, values, seen)
+
+
+class _Paint(nn.Module):
+    def __init__(self, book: Book) -> None:
+        super().__init__()
+        self.book = book
+
+    def forward(self, words: Tensor) -> Tensor:
+        return self.book.paint(words)
 
 
 class _Match(nn.Module):
@@ -287,8 +367,3 @@ class _Match(nn.Module):
 def wordless(ids: TokenIds) -> TokenIds:
     """The text with nothing between its first and last token, which open and close every text."""
     return ids[[0, -1]]
-
-
-def colours(images: Tensor) -> Tensor:
-    """float32 [B, 3, S, S], −1 to 1, of uint8 [B, S, S, 3]."""
-    return images.permute(0, 3, 1, 2).float() / 127.5 - 1
