@@ -5,7 +5,9 @@
 
 A table stands between ``<!-- figures: metrics/matching.json -->`` and ``<!-- end -->``; what lies between the two is
 written anew. A number with ``<name>_ci95`` beside it shows its interval, a mapping of slices becomes rows of its own.
-``<!-- aims -->`` … ``<!-- end -->`` holds what each task is meant to reach beside what it does.
+``<!-- aims -->`` … ``<!-- end -->`` holds what each task is meant to reach beside what it does;
+``<!-- benchmark: serving_http -->`` … ``<!-- end -->`` what a benchmark measured, where, and what it is meant to;
+``<!-- transfer: noto-emoji -->`` … ``<!-- end -->`` the rows of ``benchmarks/results/transfer.json`` of that data.
 """
 
 from __future__ import annotations
@@ -29,7 +31,28 @@ AIMS = (
     ("segmentation", "miou", 0.85),
     ("generation", "faithful_share", 0.70),
 )
-BLOCK = re.compile(r"(<!-- (?:figures: (?P<file>\S+)|aims) -->\n).*?(<!-- end -->)", re.DOTALL)
+TRANSFER = Path("benchmarks/results/transfer.json")
+BENCHMARK_AIMS = {
+    "serving_latency": {
+        "ratios.batch1_vs_torch_eager": (">=", 6.0),
+        "ratios.batch1_vs_onnxruntime": (">=", 3.0),
+        "ratios.batch8_vs_torch_eager": (">=", 5.0),
+        "cold_start_s": ("<=", 3.0),
+        "worker_memory_mb": ("<=", 500.0),
+        "environment_mb": ("<=", 700.0),
+    },
+    "serving_http": {
+        "ratios.rps_vs_plain_service": (">=", 6.0),
+        "ratios.p99_vs_plain_service": (">=", 1.0),
+        "overload.lost": ("<=", 0.0),
+        "overload.recovered_s": ("<=", 5.0),
+    },
+}
+BLOCK = re.compile(
+    r"(<!-- (?:figures: (?P<file>\S+)|benchmark: (?P<benchmark>\S+)|transfer: (?P<data>\S+)|aims) -->\n)"
+    r".*?(?P<end><!-- end -->)",
+    re.DOTALL,
+)
 
 
 def main() -> int:
@@ -50,9 +73,41 @@ def render(page: str) -> str:
     """``page`` with every block written from its file."""
 
     def written(block: re.Match[str]) -> str:
-        return f"{block[1]}\n{table(Path(block['file'])) if block['file'] else aims()}\n{block[3]}"
+        if block["file"]:
+            shown = table(Path(block["file"]))
+        elif block["benchmark"]:
+            shown = benchmark(block["benchmark"])
+        else:
+            shown = transfer(block["data"]) if block["data"] else aims()
+        return f"{block[1]}\n{shown}\n{block['end']}"
 
     return BLOCK.sub(written, page)
+
+
+def benchmark(name: str) -> str:
+    """One benchmark: what ran where, and every figure that is no sample beside its aim."""
+    found = load(Path("benchmarks/results") / f"{name}.json")
+    machine = found["machine"]
+    told = f"`{found['command']}`, {found['at'][:10]}, {machine['processor']}, {machine['cores']} cores"
+    lines = [f"{told}:", "", "| figure | value | aim | |", "|---|---|---|---|"]
+    aims = BENCHMARK_AIMS.get(name, {})
+    for key, value in _flat({key: value for key, value in found.items() if key not in _ABOUT}):
+        sign, aim = aims.get(key, ("", 0.0))
+        reached = value >= aim if sign == ">=" else value <= aim
+        verdict = ("reached" if reached else "**not reached**") if sign else ""
+        lines.append(f"| `{key}` | {number(value)} | {f'{sign} {aim:g}' if sign else ''} | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
+_ABOUT = ("machine", "command", "commit", "at", "samples")
+
+
+def _flat(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float):
+            yield f"{prefix}{name}", value
 
 
 def aims() -> str:
@@ -64,6 +119,23 @@ def aims() -> str:
         between = "" if low is None else f"{number(low)}–{number(high)}"
         verdict = "reached" if figures[name] >= aim else "**not reached**"
         lines.append(f"| {task} | `{name}` | {number(figures[name])} | {between} | {aim:.2f} | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
+def transfer(data: str) -> str:
+    """What each task reaches on ``data``, by what it started from and how many labels it had."""
+    found = [row for row in load(TRANSFER)["rows"] if row["data"] == data]
+    ways = list(dict.fromkeys((row["labels"], row["way"]) for row in sorted(found, key=lambda row: row["labels"])))
+    heads = [f"{way}, {labels:.0%} of the labels" for labels, way in ways]
+    lines = [f"| task | figure | {' | '.join(heads)} |", "|---" * (len(ways) + 2) + "|"]
+    for task in dict.fromkeys(row["task"] for row in found):
+        cells = []
+        for labels, way in ways:
+            rows = [row for row in found if (row["task"], row["labels"], row["way"]) == (task, labels, way)]
+            low, high = rows[0]["ci95"] if rows else (0.0, 0.0)
+            cells.append(f"{number(rows[0]['value'])} ({number(low)}–{number(high)})" if rows else "")
+        figure = next(row["figure"] for row in found if row["task"] == task)
+        lines.append(f"| {task} | `{figure}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

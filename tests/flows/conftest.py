@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from support import pipelines
 
@@ -17,6 +15,10 @@ from support import pipelines
 @pytest.fixture(scope="session")
 def server() -> Iterator[None]:
     """Flows of this process report to a temporary server."""
+    # Here, for every worker reads this file and one of them needs a server.
+    from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
     with (
         temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 300}),
         prefect_test_harness(server_startup_timeout=300),

@@ -51,6 +51,7 @@ def tags(project: Path) -> list[str]:
     return git(project, "tag").splitlines()
 
 
+@pytest.mark.slow
 def test_a_first_promotion_a_second_and_the_way_back(project, site):
     first = git(project, "rev-parse", "HEAD")
     assert promotion.promotion(str(project)).name == "v0.0.1"
@@ -106,6 +107,7 @@ def test_there_may_be_nothing_to_return_to(project):
         rollback.rollback(str(project), "v9")
 
 
+@pytest.mark.slow
 def test_a_commit_without_results_is_refused(project, site):
     pipelines.change(project, "params.yaml", train__skill=0.9)
     (project / "dvc.lock").unlink()
@@ -155,6 +157,7 @@ def load(url: str, body: Callable[[], dict[str, object]], per_second: float) -> 
             thread.join()
 
 
+@pytest.mark.slow
 def test_a_switch_and_a_rollback_lose_no_request_at_20_a_second(project, site):
     promotion.promotion(str(project))
     second = version(project, train__skill=0.8)
@@ -201,6 +204,7 @@ def test_a_promotion_that_is_killed_is_put_right_by_the_next(project, site, step
     assert list((project / RUNS).glob("*")) == []
 
 
+@pytest.mark.slow
 def test_a_server_that_died_is_started_again(project, site):
     promotion.promotion(str(project))
     psutil.Process(site.servers()["v0.0.1"].pid).kill()
