@@ -41,7 +41,7 @@ BENCHMARK_AIMS = {
         "emoji.colour_only.lost": ("<=", 0.0),
         "emoji.impossible.reported": (">=", 10.0),
     },
-    "suspects": {"average_precision": (">=", 0.8)},
+    "suspects": {f"{by}.average_precision": (">=", 0.8) for by in ("record", "caption")},
     "loader": {f"ratios.{phase}": (">=", 2.0) for phase in ("look", "point", "read")},
     "serving_latency": {
         "ratios.batch1_vs_torch_eager": (">=", 6.0),
