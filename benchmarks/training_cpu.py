@@ -53,7 +53,7 @@ def main() -> None:
     small = make(arguments.folder / "64", 600, 64)
     for part in arguments.parts:
         found = globals()[f"_{part}"](arguments, small, found)
-    harness.write("training_cpu", found)
+        harness.write("training_cpu", found)
     return None
 
 

@@ -161,22 +161,33 @@ def dual_encoder_run(
     """
     from transformers import (
         BertConfig,
+        BertModel,
         ResNetConfig,
+        ResNetModel,
         Trainer,
         TrainerCallback,
         TrainingArguments,
-        VisionTextDualEncoderConfig,
         VisionTextDualEncoderModel,
-    )  # fmt: skip
+    )
+
+    class Pooled(ResNetModel):  # type: ignore[misc]
+        """The dual encoder wants one vector a picture, and to know how wide it is."""
+
+        def forward(self, pixel_values: Tensor, **_: Any) -> tuple[Tensor, Tensor]:
+            out = super().forward(pixel_values)
+            return out.last_hidden_state, out.pooler_output.flatten(1)
 
     text = sizes["text"]
-    config = VisionTextDualEncoderConfig.from_vision_text_configs(
-        ResNetConfig(depths=sizes["depths"], hidden_sizes=sizes["hidden_sizes"]),
-        BertConfig(
-            vocab_size=sizes["vocabulary"], hidden_size=text["hidden"], num_hidden_layers=text["layers"],
-            num_attention_heads=text["heads"], intermediate_size=text["intermediate"],
-        ),
-    )  # fmt: skip
+    widths = sizes["hidden_sizes"]
+    vision = Pooled(ResNetConfig(depths=sizes["depths"], hidden_sizes=widths, hidden_size=widths[-1]))
+    bert = BertConfig(
+        vocab_size=sizes["vocabulary"],
+        hidden_size=text["hidden"],
+        num_hidden_layers=text["layers"],
+        num_attention_heads=text["heads"],
+        intermediate_size=text["intermediate"],
+    )
+    model = VisionTextDualEncoderModel(vision_model=vision, text_model=BertModel(bert))
     found: list[Taken] = []
 
     class Clock(TrainerCallback):  # type: ignore[misc]
@@ -201,7 +212,7 @@ def dual_encoder_run(
         )  # fmt: skip
         begin = time.perf_counter()
         Trainer(
-            VisionTextDualEncoderModel(config),
+            model,
             arguments,
             data_collator=collate,
             train_dataset=pairs,
