@@ -5,7 +5,8 @@
 # BUNDLE, HOST and PORT say what is served and where:    make serve PORT=8080
 
 PYTHON ?= python3
-BUNDLE ?= models/bundle
+# Empty: that of the version in production, or else models/bundle.
+BUNDLE ?=
 HOST ?= 127.0.0.1
 PORT ?= 3000
 VENV := $(CURDIR)/.venv
@@ -83,6 +84,10 @@ pipeline: $(INSTALLED) ## Run the stages as a flow, in a worktree of its own; re
 retrain: $(INSTALLED) ## Train on new data, and promote the result if it is better
 	@python -m flows.retrain
 
+.PHONY: tidy
+tidy: $(INSTALLED) ## Cut back what runs have left: worktrees, branches, bundles, logs, and of DVC's cache what nobody names
+	@python -m flows.cleanup
+
 .PHONY: promote
 promote: $(INSTALLED) ## Put the results of COMMIT= (HEAD) into production
 	@python -m flows.promotion '$(or $(COMMIT),HEAD)'
@@ -104,16 +109,15 @@ soak: $(INSTALLED) ## Run the flows from end to end: servers, kills, promotions 
 .PHONY: test-unit
 test-unit: $(INSTALLED) ## Run the fast tests only
 	@pytest -q -m engine
-	@pytest -q -n 2 -m 'not slow and not gpu and not engine and not soak'
+	@pytest -q -n 2 --dist loadgroup -m 'not slow and not gpu and not engine and not soak'
 
 .PHONY: serve
-serve: $(INSTALLED) ## Serve the exported bundle, with a page to try it on: http://127.0.0.1:3000
-	@python -m service --bundle '$(BUNDLE)' --host '$(HOST)' --port '$(PORT)'
+serve: $(INSTALLED) ## Build a bento of the champion's or the newest bundle and serve it: http://127.0.0.1:3000
+	@python scripts/bento.py $(if $(BUNDLE),--bundle '$(BUNDLE)') --serve --host '$(HOST)' --port '$(PORT)'
 
 .PHONY: bento
-bento: $(INSTALLED) ## Build a bento of the service and models/bundle; then: bentoml containerize vlp:latest
-	@python -m service --check --bundle models/bundle
-	bentoml build .
+bento: $(INSTALLED) ## Build that bento only; then: bentoml containerize vlp:latest
+	@python scripts/bento.py $(if $(BUNDLE),--bundle '$(BUNDLE)')
 
 .PHONY: check
 check: $(INSTALLED) ## Check format, lint, types, import direction and the house tests

@@ -47,20 +47,31 @@ def machine() -> dict[str, Any]:
 
 def write(name: str, found: dict[str, Any]) -> None:
     """Write ``benchmarks/results/<name>.json``, and print its ratios."""
+    whole = {"machine": machine(), **_made(), **found}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({key: value for key, value in found.items() if key not in ("samples", "rounds")}, indent=1))
+
+
+def add(name: str, key: str, found: dict[str, Any]) -> None:
+    """Write one part of ``benchmarks/results/<name>.json``, which another run has made; and print it."""
+    path = RESULTS / f"{name}.json"
+    whole = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"machine": machine()}
+    path.write_text(json.dumps({**whole, key: {**_made(), **found}}, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(found, indent=1))
+
+
+def _made() -> dict[str, Any]:
+    """By what command, at what commit, and when."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
     script = os.path.relpath(sys.argv[0], ROOT)
     # A path of this machine is nobody else's: its last part tells enough.
     command = ["python", script, *(Path(part).name if Path(part).is_absolute() else part for part in sys.argv[1:])]
-    whole = {
-        "machine": machine(),
+    return {
         "command": " ".join(command),
         "commit": commit.stdout.strip(),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        **found,
     }
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({key: value for key, value in found.items() if key not in ("samples", "rounds")}, indent=1))
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:

@@ -1,6 +1,7 @@
 """Requests per second through HTTP: this service and the one a user would write, closed loops in turn; then overload.
 
-    python benchmarks/serving_http.py [--rounds 5] [--seconds 12] [--overload 300]
+    python benchmarks/serving_http.py [--rounds 5] [--seconds 12]      # the closed loops
+    python benchmarks/serving_http.py --overload 300                   # then, into the same file, the overload
 
 Both serve the reference model at full size (``benchmarks/reference.py``), to 16 clients that each send the next
 request when the last is answered. Then this service alone gets four times what it can answer, at even intervals.
@@ -27,6 +28,7 @@ from PIL import Image
 from benchmarks import harness, reference
 
 CLIENTS, TIMES = 16, 4
+CAPACITY_S, MEMORY_S = 10.0, 10.0
 SETTINGS = {"VLP_RUNTIME": "auto", "VLP_TOLERANCE": "0.02"}
 
 
@@ -34,33 +36,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=12, help="of a round and side")
-    parser.add_argument("--overload", type=float, default=300, help="seconds of overload")
+    parser.add_argument("--overload", type=float, help="seconds of overload, instead of the closed loops")
     parser.add_argument("--work", type=Path, help="where the reference bundle is kept between runs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        harness.write("serving_http", measure(arguments.work or Path(folder), arguments))
+        bundle = reference.write(arguments.work or Path(folder))
+        if arguments.overload is None:
+            harness.write("serving_http", measure(bundle, arguments.rounds, arguments.seconds))
+            return
+        with harness.served([sys.executable, "-m", "service", "--bundle", str(bundle)], **SETTINGS) as (url, pid):
+            capacity = len(asyncio.run(closed_loop(url, {"texts": reference.TEXT}, CAPACITY_S))) / CAPACITY_S
+            found = asyncio.run(overloaded(url, pid, capacity, arguments.overload))
+        harness.add("serving_http", "overload", found)
 
 
-def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    bundle = reference.write(folder)
+def measure(bundle: Path, rounds: int, seconds: float) -> dict[str, Any]:
     bento = [sys.executable, "-m", "bentoml", "serve", "benchmarks.plain_service:Plain", "--host", "127.0.0.1"]
     ours_command = [sys.executable, "-m", "service", "--bundle", str(bundle)]
     samples: dict[str, list[list[float]]] = {"ours": [], "plain": []}
     with (
-        harness.served(bento, VLP_REFERENCE=str(folder)) as (plain, _),
-        harness.served(ours_command, **SETTINGS) as (ours, pid),
+        harness.served(bento, VLP_REFERENCE=str(bundle.parent)) as (plain, _),
+        harness.served(ours_command, **SETTINGS) as (ours, _),
     ):
-        for _ in range(arguments.rounds):
+        for _ in range(rounds):
             for name, url, texts in (
                 ("ours", ours, {"texts": reference.TEXT}),
                 ("plain", plain, {"texts": f'["{reference.TEXT}"]'}),
             ):
-                samples[name].append(asyncio.run(closed_loop(url, texts, arguments.seconds)))
-        overload = asyncio.run(overloaded(ours, pid, len(samples["ours"][-1]) / arguments.seconds, arguments.overload))
-    rate = {name: [len(times) / arguments.seconds for times in rounds] for name, rounds in samples.items()}
+                samples[name].append(asyncio.run(closed_loop(url, texts, seconds)))
+    rate = {name: [len(times) / seconds for times in rounds] for name, rounds in samples.items()}
     tail = {name: [1000 * harness.percentile(times, 0.99) for times in rounds] for name, rounds in samples.items()}
     return {
-        "rounds": arguments.rounds,
+        "rounds": rounds,
         "requests_per_second": {name: [round(value, 2) for value in values] for name, values in rate.items()},
         "p99_ms": round(float(np.median(tail["ours"])), 1),
         "plain_p99_ms": round(float(np.median(tail["plain"])), 1),
@@ -68,7 +75,6 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             "rps_vs_plain_service": harness.ratio(rate["ours"], rate["plain"]),
             "p99_vs_plain_service": harness.ratio(tail["plain"], tail["ours"]),
         },
-        "overload": overload,
         "samples": {
             name: [[round(1000 * value, 1) for value in times] for times in rounds] for name, rounds in samples.items()
         },
@@ -125,9 +131,11 @@ async def overloaded(url: str, pid: int, capacity: float, seconds: float) -> dic
 
         usual = float(np.median([await one() for _ in range(9)]))
         statuses.clear()
-        before, begun, sent = harness.memory_mb(pid), time.perf_counter(), list[asyncio.Task[float]]()
+        begun, sent, memory = time.perf_counter(), list[asyncio.Task[float]](), [harness.memory_mb(pid)]
         while (now := time.perf_counter() - begun) < seconds:
             sent += [asyncio.create_task(one()) for _ in range(int(now * TIMES * capacity) - len(sent))]
+            if now > MEMORY_S * len(memory):
+                memory.append(harness.memory_mb(pid))
             await asyncio.sleep(0.005)
         ended = time.perf_counter()
         waiting = asyncio.gather(*sent)
@@ -136,18 +144,23 @@ async def overloaded(url: str, pid: int, capacity: float, seconds: float) -> dic
         while await one() > 2 * usual and recovered < 60:
             recovered = time.perf_counter() - ended
         await waiting
-        after = harness.memory_mb(pid)
+        memory.append(harness.memory_mb(pid))
+        afterwards = float(np.median([await one() for _ in range(9)]))
     return {
         "seconds": seconds,
         "capacity_rps": round(capacity, 1),
         "offered_rps": round(TIMES * capacity, 1),
         "sent": len(sent),
+        "lost": sum(count for status, count in statuses.items() if not status.isdecimal()),
         "statuses": dict(statuses),
         "refused_within_ms_p99": round(1000 * harness.percentile(refusals, 0.99), 1) if refusals else None,
         "usual_ms": round(1000 * usual, 1),
         "recovered_s": round(recovered, 2),
-        "memory_mb_before": round(before, 1),
-        "memory_mb_after": round(after, 1),
+        "usual_ms_afterwards": round(1000 * afterwards, 1),
+        "memory_mb_before": round(memory[0], 1),
+        "memory_mb_after": round(memory[-1], 1),
+        "memory_mb_at_most": round(max(memory), 1),
+        "memory_mb": [round(value, 1) for value in memory],
     }
 
 

@@ -114,11 +114,23 @@ class VisionLanguage:
         return schemas.Embedded(embeddings=found.tolist())
 
     @bentoml.api(input_spec=schemas.Searching)
-    def retrieve(self, image: bytes | None, texts: list[str], k: int) -> schemas.Found:
-        """Which pictures of the collection fit a description, a picture, or both?"""
-        if image is None and not texts:
-            raise InvalidArgument("expected an image, texts, or both")
-        found = self.model.run("retrieve", 1, lambda _: self.model.collection.search(image, texts, k))
+    def retrieve(
+        self,
+        image: bytes | None,
+        texts: list[str],
+        like: list[str],
+        k: int,
+        index: bytes | None,
+        vectors: bytes | None,
+    ) -> schemas.Found:
+        """Which pictures of the collection fit a description, a picture, others that were liked, or all of it?"""
+        if image is None and not texts and not like:
+            raise InvalidArgument("expected an image, texts, like, or several of them")
+        if (index is None) is not (vectors is None):
+            raise InvalidArgument("index and vectors: expected both files of an index, or neither")
+        found = self.model.retrieve(
+            image, texts, like, k, None if index is None or vectors is None else (index, vectors)
+        )
         return schemas.Found(hits=[schemas.Hit(id=hit.item.id, score=hit.score) for hit in found])
 
 

@@ -38,8 +38,16 @@ PREDICTION_SECONDS = Histogram(
     "vlp_prediction_seconds", "Preparing and predicting, without waiting.", ["task"], buckets=_SECONDS
 )
 BATCH_SIZE = Histogram("vlp_batch_size", "Texts, or images, of one prediction.", ["task"], buckets=_ITEMS)
+RUN_ROWS = Histogram(
+    "vlp_run_rows", "Rows of one run of a graph: of all predictions that it answered.", ["graph"], buckets=_ITEMS
+)
 IN_FLIGHT = Gauge("vlp_in_flight", "Predictions waiting or running.", multiprocess_mode="livesum")
 RECORDS_DROPPED = Counter("vlp_records_dropped", "Records of served predictions that could not be kept.")
+
+
+def ran(graph: str, rows: int) -> None:
+    """Count one run of a graph."""
+    RUN_ROWS.labels(graph).observe(rows)
 
 
 def exposed() -> tuple[bytes, str]:

@@ -15,11 +15,11 @@ from bentoml.exceptions import InvalidArgument, NotFound
 from PIL import Image
 
 from service import endpoints, metrics
-from service.collection import Collection
+from service.collection import Collection, Query
 from service.records import Records
 from service.settings import Settings
 from vlp.runtime.pictures import png
-from vlp.runtime.predictor import Answer, ImageError, InputError, Predictor
+from vlp.runtime.predictor import Answer, Hit, ImageError, InputError, Predictor, SearchError
 from vlp.runtime.threads import usable_processors
 
 __all__ = ["Answer", "Model", "png"]
@@ -42,15 +42,20 @@ class Model:
     """
 
     def __init__(self, settings: Settings) -> None:
+        threads = max(1, usable_processors() // settings.workers)
         self.predictor = Predictor.open(
             settings.bundle,
-            threads=max(1, usable_processors() // settings.workers),
             verify=False,  # the command has hashed the files, once for all workers
+            threads=threads,
             runtime=settings.runtime,
             tolerance=settings.tolerance,
+            batch=settings.batch,
+            ran=metrics.ran,
         )
-        self.predictor.limit_images(max_bytes=settings.max_bytes, max_pixels=settings.max_pixels)
-        self.collection = Collection(self.predictor, settings.samples)
+        # More pictures decoded at a time than there are cores would only take more memory.
+        limits = {"max_bytes": settings.max_bytes, "max_pixels": settings.max_pixels}
+        self.predictor.limit_images(**limits, at_once=threads)
+        self.collection = Collection(self.predictor, settings)
         self._warm_up()
         self._records = None
         if settings.records is not None:
@@ -76,7 +81,7 @@ class Model:
             return call(self.predictor)
         except ImageError as error:
             raise InvalidArgument(f"image: {error}") from None
-        except InputError as error:
+        except (InputError, SearchError) as error:
             raise InvalidArgument(str(error)) from None
         finally:
             metrics.PREDICTION_SECONDS.labels(task).observe(time.perf_counter() - begun)
@@ -94,6 +99,20 @@ class Model:
 
         return self.run("match", len(texts), ask)
 
+    def retrieve(
+        self,
+        image: bytes | None,
+        texts: list[str],
+        like: list[str],
+        k: int,
+        sent: tuple[bytes, bytes] | None,
+    ) -> list[Hit]:
+        """As ``Predictor.retrieve``, in the collection or in the index of the two files that were sent."""
+        query = Query(image=image, texts=texts, like=like, k=k)
+        if sent is None:
+            return self.run("retrieve", 1, lambda _: self.collection.search(query))
+        return self.run("retrieve", 1, lambda _: self.collection.search_sent(query, *sent))
+
     def close(self) -> None:
         """Write the records that still wait."""
         if self._records is not None:
@@ -105,7 +124,4 @@ class Model:
         out = io.BytesIO()
         Image.new("RGB", (64, 64), (127, 127, 127)).save(out, "PNG")
         for endpoint in endpoints.available(self.predictor.tasks):
-            try:
-                endpoint.warm(self.predictor, out.getvalue())
-            except InputError:  # a bundle of another script refuses the words, after its graphs were opened
-                continue
+            endpoint.warm(self.predictor, out.getvalue())

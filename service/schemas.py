@@ -19,6 +19,7 @@ Picture = Annotated[
         {"type": "file", "format": "image", "description": "A PNG, JPEG, WebP, GIF, BMP or TIFF file, one picture."}
     ),
 ]
+Upload = Annotated[bytes, WithJsonSchema({"type": "file", "format": "binary"})]
 Png = Annotated[bytes, ContentType("image/png")]
 Text = Annotated[str, Field(min_length=1, max_length=_LIMITS.max_characters)]
 Texts = Annotated[list[Text], Field(min_length=1, max_length=_LIMITS.max_texts)]
@@ -72,7 +73,9 @@ class Classifying(Fields):
     model_config = ConfigDict(extra="forbid")
 
     image: Picture | None = None
-    text: Text | None = Field(None, description="Only where the bundle classifies texts.")
+    text: Text | None = Field(
+        None, description="Only where the bundle classifies texts.", examples=["a red circle above a blue star"]
+    )
 
 
 class Drawing(Fields):
@@ -81,7 +84,9 @@ class Drawing(Fields):
     model_config = ConfigDict(extra="forbid")
 
     text: Text = Field(description="What the picture shows.", examples=["there is a red circle"])
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of chance: the same text and seed give the same picture.")
+    seed: int = Field(
+        0, ge=0, le=2**32 - 1, description="Of chance: the same text and seed give the same picture.", examples=[3]
+    )
 
 
 class Saying(Fields):
@@ -93,7 +98,10 @@ class Saying(Fields):
 
 
 class Searching(Fields):
-    """What to look for: a picture, texts that describe it together, or both."""
+    """What to look for: a picture, texts that describe it together, items that were liked, or any of them together.
+
+    It is looked for in the service's own pictures; or in an index that is sent along, the two files of ``Index.save``.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -101,7 +109,12 @@ class Searching(Fields):
     texts: Annotated[list[Text], Field(max_length=_LIMITS.max_texts)] = Field(
         default_factory=list, description="Taken together as one description.", examples=[["a red circle"]]
     )
-    k: int = Field(10, ge=1, le=100, description="Most answers.")
+    like: Annotated[list[Text], Field(max_length=_LIMITS.max_texts)] = Field(
+        default_factory=list, description="Ids of items: more like these, and none of them.", examples=[["01.jpg"]]
+    )
+    k: int = Field(10, ge=1, le=100, description="Most answers.", examples=[5])
+    index: Upload | None = Field(None, description="The `index.json` of an index to search in.")
+    vectors: Upload | None = Field(None, description="Its `vectors.npy`.")
 
 
 class Judged(BaseModel):
@@ -133,6 +146,14 @@ class Matched(IODescriptor):
 class Explained(IODescriptor, Judged):
     """An answer, and which parts of the picture it rests on."""
 
+    model_config = _example(
+        text="there is a red circle",
+        decision="true",
+        score=0.97,
+        scores={"true": 0.97, "false": 0.03},
+        heat=[[0.0, 2.1], [-0.3, 0.1]],
+    )
+
     heat: list[list[float]] = Field(
         description="rows of cells over the whole picture: logits that the score loses when that part is hidden; "
         "above 0 speaks for the text, below 0 against it"
@@ -142,6 +163,8 @@ class Explained(IODescriptor, Judged):
 class Answered(IODescriptor):
     """The likeliest answer, and the others."""
 
+    model_config = _example(answer="two", score=0.8, scores={"two": 0.8, "three": 0.15, "one": 0.05})
+
     answer: str = Field(description="of a classifier of several labels: all that hold, the likeliest first")
     score: float = Field(description="probability of the answer; of several, of the likeliest", ge=0, le=1)
     scores: dict[str, float] = Field(description="probabilities by answer, the likeliest first")
@@ -150,6 +173,8 @@ class Answered(IODescriptor):
 class Captioned(IODescriptor):
     """What the picture shows, in words."""
 
+    model_config = _example(caption="there is a red circle above a blue star", score=0.91)
+
     caption: str
     score: float = Field(description="geometric mean of the probabilities of its tokens", ge=0, le=1)
 
@@ -157,17 +182,21 @@ class Captioned(IODescriptor):
 class Embedded(IODescriptor):
     """Unit vectors, in order: the closer two of them, the better picture and text fit."""
 
+    model_config = _example(embeddings=[[0.6, -0.8]])
+
     embeddings: list[list[float]]
 
 
 class Hit(BaseModel):
     """One picture of the collection."""
 
-    id: str = Field(description="the file, served under /samples/")
+    id: str = Field(description="its name; of a picture of the service, served under /samples/")
     score: float = Field(description="how well it fits; comparable within one answer only")
 
 
 class Found(IODescriptor):
     """The best pictures of the collection, best first."""
+
+    model_config = _example(hits=[{"id": "07.jpg", "score": 0.83}, {"id": "02.jpg", "score": 0.41}])
 
     hits: list[Hit]

@@ -28,14 +28,20 @@ class Settings(BaseModel):
     api_key: SecretStr | None = Field(
         None, min_length=16, description="when set, every request but health and the page needs it as a Bearer token"
     )
-    runtime: Literal["auto", "onnxruntime", "openvino", "openvino-bf16"] = Field(
+    runtime: Literal["auto", "onnxruntime", "onnxruntime-cuda", "openvino", "openvino-bf16"] = Field(
         "onnxruntime", description="what runs the graphs; auto: for each the fastest that agrees, measured at start"
     )
     tolerance: float = Field(
         1e-4, ge=0, le=0.1, description="what another runtime's outputs may differ by, as a share of the largest value"
     )
     workers: int = Field(1, ge=1, le=64, description="processes; each opens the bundle and gets a share of the cores")
-    parallel: int = Field(2, ge=1, le=64, description="predictions that one worker runs at a time")
+    parallel: int = Field(8, ge=1, le=256, description="predictions that one worker has under way at a time")
+    batch: int = Field(
+        16,
+        ge=1,
+        le=1_024,
+        description="rows of one run of a graph, which predictions under way share; 1: none is shared",
+    )
     max_bytes: int = Field(10_000_000, ge=1_000, le=1_000_000_000, description="bytes of a request's body")
     max_pixels: int = Field(16_000_000, ge=4_096, le=80_000_000, description="width times height of an uploaded image")
     max_texts: int = Field(64, ge=1, le=10_000, description="texts of a request")
@@ -46,6 +52,7 @@ class Settings(BaseModel):
     timeout_s: float = Field(20.0, gt=0, le=3_600, description="seconds a prediction may take, waiting included")
     upload_timeout_s: float = Field(10.0, gt=0, le=3_600, description="seconds a request's body may take to arrive")
     samples: Path = Field(Path(__file__).parent / "samples", description="the pictures that the page offers")
+    index: Path | None = Field(None, description="a saved index that /retrieve searches in place of the samples")
     records: Path | None = Field(None, description="folder for records of what was served; none are kept without")
 
 

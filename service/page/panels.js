@@ -5,26 +5,26 @@ import { make, percent, sayForm, scoreList } from "./dom.js";
 import { matchPanel } from "./match.js";
 import { hide, showMask } from "./overlay.js";
 
-/** A panel of a line to type into and a result below it; `run` makes the result of what was typed. */
-function typedPanel({ limits, picture, announce, attempt }, { lead, label, placeholder, button, suggestions, run, alone }) {
+/** A panel of a line to type into and a result below it; `run` makes the result of what was typed, or of the picture
+ *  alone (null) where a button `pictured` offers that. */
+function typedPanel({ limits, picture, announce, attempt }, { lead, label, placeholder, button, suggestions, run, alone, pictured }) {
   const result = make("div", { class: "result" });
-  const line = sayForm({
-    label, placeholder, button, limit: limits.max_characters,
-    submit: (text) => attempt(async () => {
-      const current = picture();
-      result.classList.add("busy");
-      try {
-        const { element, said } = await run(text, current);
-        if (!alone && picture() !== current) return; // another picture was taken meanwhile
-        result.replaceChildren(element);
-        announce(said);
-      } finally {
-        result.classList.remove("busy");
-      }
-    }),
+  const submit = (text) => attempt(async () => {
+    const current = picture();
+    result.classList.add("busy");
+    try {
+      const { element, said } = await run(text, current);
+      if (!alone && picture() !== current) return; // another picture was taken meanwhile
+      result.replaceChildren(element);
+      announce(said);
+    } finally {
+      result.classList.remove("busy");
+    }
   });
+  const line = sayForm({ label, placeholder, button, limit: limits.max_characters, submit });
+  const other = pictured && make("button", { type: "button", class: "quiet", text: pictured, onclick: () => submit(null) });
   return {
-    element: make("div", {}, make("p", { class: "lead", text: lead }), line.form, result),
+    element: make("div", {}, make("p", { class: "lead", text: lead }), line.form, other, result),
     changed(current) {
       if (!alone) result.replaceChildren(); // what is not about the picture stays
       line.suggest(current.sample?.[suggestions] ?? []);
@@ -110,16 +110,18 @@ const generatePanel = (context) => {
   });
 };
 
-const retrievePanel = (context) => typedPanel(context, {
-  lead: "Describe a picture, and find those of the collection that fit.", label: "A description",
-  placeholder: "What should it show?", button: "Find", suggestions: "texts", alone: true,
-  async run(text) {
-    const { hits } = await ask("retrieve", { image: [], texts: [text], k: 8 });
-    const pictures = hits.map((hit) => make("figure", {},
-      make("img", { src: `/samples/${encodeURIComponent(hit.id)}`, alt: hit.id }), make("figcaption", { text: hit.score.toFixed(2) })));
-    return { element: make("div", { class: "gallery" }, ...pictures), said: `${hits.length} pictures were found.` };
-  },
-});
+const retrievePanel = (context) => {
+  const gallery = (hits) => make("div", { class: "gallery" }, ...hits.map((hit) => make("figure", {},
+    make("img", { src: `/samples/${encodeURIComponent(hit.id)}`, alt: hit.id }), make("figcaption", { text: hit.score.toFixed(2) }))));
+  return typedPanel(context, {
+    lead: "Describe a picture, or take the one that is shown, and find those of the collection that fit.", label: "A description",
+    placeholder: "What should it show?", button: "Find", suggestions: "texts", alone: true, pictured: "Like this picture",
+    async run(text, current) {
+      const { hits } = await ask("retrieve", text === null ? { image: current.blob, k: 8 } : { image: [], texts: [text], k: 8 });
+      return { element: gallery(hits), said: `${hits.length} pictures were found.` };
+    },
+  });
+};
 
 export const PANELS = [
   { endpoint: "match", title: "True or false", open: matchPanel },

@@ -1,4 +1,4 @@
-"""The ``vlp`` command: presets and their runs, answers, the report of what a branch changes, drift of what is served.
+"""The ``vlp`` command: presets and their runs, answers, review of the data, reports of branches, drift when served.
 
 The stages themselves are run by DVC (``dvc repro``); this command only chooses what they are run with, and reads what
 came of it.
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlp import explaining, predict
+from vlp import explaining, predict, review
 from vlp.stages import base
 
 
@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     tune.set_defaults(command=_tune)
 
     predict.add_commands(commands)
+    review.add_commands(commands)
     explaining.add_commands(commands)
 
     report = commands.add_parser(

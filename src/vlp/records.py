@@ -119,6 +119,8 @@ class Measured:
     """Standard deviation of the luma, 8-bit scale."""
     saturation: float
     """Mean of max(R,G,B) − min(R,G,B), 8-bit scale: 0 for a picture without colour."""
+    border: float
+    """Share of the area in bands of one colour at the edges."""
     content_hash: str
     """SHA-256 of the file's bytes."""
     pixel_hash: str

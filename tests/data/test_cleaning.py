@@ -158,3 +158,41 @@ def test_findings_stand_in_the_records_order() -> None:
 
 def test_no_records_leave_nothing_to_say() -> None:
     assert judge([], params()) == []
+
+
+def test_a_framed_picture_is_rejected_where_it_is_asked() -> None:
+    framed = distinct(1, border=0.4)
+    assert judge([framed], params()) == []
+    assert said(judge([framed], params(max_border=0.3))) == [("r1", "image", "framed", "rejected")]
+
+
+TWO_CAPTIONS = {
+    "caption_problems": ("", ""),
+    "caption_words": (5, 5),
+    "caption_hashes": ("c", "d"),
+    "caption_scripts": ("latin", "latin"),
+}
+
+
+def test_a_pair_that_people_rejected_goes_and_its_last_caption_takes_the_record() -> None:
+    measures = [distinct(1, **TWO_CAPTIONS), distinct(2), distinct(3)]
+    people = {
+        "r1": {"captions[0]": "by the model, score -2.000"},
+        "r2": {"captions[0]": ""},
+        "r3": {"record": "a logo"},
+    }
+    assert said(judge(measures, params(), people)) == [
+        ("r1", "captions[0]", "mismatched", "dropped"),
+        ("r2", "captions[0]", "mismatched", "dropped"),
+        ("r2", "captions", "no_caption", "rejected"),
+        ("r3", "record", "mismatched", "rejected"),
+    ]
+    reported = judge(measures, params(reviewed="report"), people)
+    assert {finding.action for finding in reported} == {"reported"}
+    assert len(reported) == 3
+    assert judge(measures, params(reviewed="off"), people) == []
+
+
+def test_a_review_of_a_caption_that_is_not_there_is_told() -> None:
+    (finding,) = judge([distinct(1)], params(), {"r1": {"captions[4]": ""}})
+    assert (finding.reason, finding.action) == ("review_without_caption", "reported")

@@ -6,7 +6,7 @@ import pytest
 
 from support.measures import measured, params, unreadable
 from vlp.data.expectations import ExpectationError, Outcome, check, enforce, failures, table
-from vlp.data.frames import Frames, frames
+from vlp.data.frames import Frames, frames, with_drift
 from vlp.data.validated import Contents, verdicts
 from vlp.records import Finding, Measured
 
@@ -31,7 +31,7 @@ def failed(*arguments: Any, **changes: Any) -> dict[str, Outcome]:
 def test_good_records_meet_every_expectation() -> None:
     outcomes = check(laid_out(good()), params())
     assert [each.name for each in outcomes if not each.met] == []
-    assert [each.severity for each in outcomes] == ["critical"] * 8 + ["warning"] * 7
+    assert [each.severity for each in outcomes] == ["critical"] * 8 + ["warning"] * 9
     observed = {each.name: each.observed for each in outcomes}
     assert observed["images_readable"] == "100.00%"
     assert observed["records_kept"] == "4"
@@ -107,6 +107,20 @@ def test_answers_that_are_all_alike_are_a_warning() -> None:
     contents = Contents()
     contents.answers.update(yes=9, no=1)
     assert failed(good(), (), contents)["answers_balanced"].observed == "90.00% 'yes'"
+
+
+def test_captions_whose_words_never_come_again_are_a_warning() -> None:
+    contents = Contents()
+    contents.words.update({"a": 4} | {f"x{number}": 1 for number in range(6)})
+    outcome = failed(good(), (), contents)["vocabulary"]
+    assert (outcome.severity, outcome.observed) == ("warning", "60.00% 'words said once'")
+
+
+def test_what_has_moved_from_the_accepted_data_set_is_a_warning_that_names_it() -> None:
+    laid = with_drift(laid_out(good()), [("words", 0.05), ("contrast", 0.31)])
+    found = {each.name: each for each in check(laid, params())}["drift"]
+    assert (found.met, found.severity, found.observed) == (False, "warning", "31.00% 'contrast'")
+    assert {each.name: each for each in check(laid, params(max_drift=0.5))}["drift"].met
 
 
 def test_a_measure_that_is_missing_fails_the_schema() -> None:

@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 
 from support.measures import measured
-from vlp.data.grouping import EXACT, NEAR, groups, linked, near_to, same_as
-from vlp.records import Finding
+from vlp.data.grouping import EXACT, NEAR, linked, near_to, same_as
+from vlp.data.grouping import groups as groups_of_rows
+from vlp.records import Finding, Measured
+
+
+def groups(measures: list[Measured], findings: list[Finding]) -> dict[str, str]:
+    """The group of each record by its id."""
+    ids, declared = (pa.chunked_array([[getattr(each, name) for each in measures]]) for name in ("id", "group"))
+    found = groups_of_rows(declared, ids, findings)
+    return {each.id: str(found.names[int(number)]) for each, number in zip(measures, found.numbers, strict=True)}
 
 
 def link(record: str, other: str, reason: str = NEAR) -> Finding:
@@ -44,3 +53,8 @@ def test_a_link_that_names_no_record_is_an_error() -> None:
     finding = Finding(record="r2", field="image", reason=NEAR, detail="somewhere")
     with pytest.raises(ValueError, match="record 'r2': near_duplicate names no record"):
         linked(finding)
+
+
+def test_a_finding_of_a_record_without_measures_is_an_error() -> None:
+    with pytest.raises(ValueError, match="record 'r9': findings name it, and there are no measures of it"):
+        groups([measured(1)], [link("r9", "r1")])

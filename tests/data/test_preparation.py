@@ -13,7 +13,10 @@ from PIL import Image
 
 from vlp.data import cleaning, examples, judged, quality, shards
 from vlp.data.cleaning import CleanParams
-from vlp.data.preparation import PreparationError, run
+from vlp.data.engines.local import Engine
+from vlp.data.fates import FateError
+from vlp.data.preparation import run
+from vlp.data.prepared_rows import PreparationError
 from vlp.data.split import SPLITS, SplitError, SplitParams
 from vlp.preprocessing.image import ImageParams
 from vlp.preprocessing.text import TextParams, load_tokenizer
@@ -61,7 +64,7 @@ def prepared(folder: Path, records: list[Record], text: TextParams = TEXT, **cle
     ingested, validated = validate(folder, records, **clean)
     out = folder / "prepared"
     out.mkdir()
-    run(ingested, validated, out, seed=1, image=IMAGE, text=text, split=SPLIT)
+    run(ingested, validated, out, seed=1, image=IMAGE, text=text, split=SPLIT, engine=Engine())
     return out
 
 
@@ -226,7 +229,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_no_usable_record_is_an_error_with_the_reasons(tmp_path: Path) -> None:
     broken = [replace(each, image=b"") for each in RECORDS[:3]]
-    with pytest.raises(PreparationError, match=r"no usable record of 3; rejected for: empty 3"):
+    with pytest.raises(FateError, match=r"no usable record of 3; rejected for: empty 3"):
         prepared(tmp_path, broken)
 
 
@@ -237,10 +240,11 @@ def test_a_split_without_records_is_an_error(tmp_path: Path) -> None:
 
 def test_records_that_were_not_validated_are_noticed(tmp_path: Path) -> None:
     ingested, validated = validate(tmp_path, RECORDS)
+    next(ingested.iterdir()).unlink()
     shards.write_records(ingested, RECORDS[:-5])
     (tmp_path / "out").mkdir()
     with pytest.raises(PreparationError, match=r"40 records kept, but .* has other ones; validate again"):
-        run(ingested, validated, tmp_path / "out", seed=1, image=IMAGE, text=TEXT, split=SPLIT)
+        run(ingested, validated, tmp_path / "out", seed=1, image=IMAGE, text=TEXT, split=SPLIT, engine=Engine())
 
 
 def test_an_image_that_no_longer_decodes_names_its_record(tmp_path: Path) -> None:
@@ -248,4 +252,4 @@ def test_an_image_that_no_longer_decodes_names_its_record(tmp_path: Path) -> Non
     (tmp_path / "out").mkdir()
     stricter = IMAGE.model_copy(update={"min_side": 22})
     with pytest.raises(PreparationError, match=r"record 'r0': image: tiny: .*validate again"):
-        run(ingested, validated, tmp_path / "out", seed=1, image=stricter, text=TEXT, split=SPLIT)
+        run(ingested, validated, tmp_path / "out", seed=1, image=stricter, text=TEXT, split=SPLIT, engine=Engine())

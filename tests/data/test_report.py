@@ -43,7 +43,7 @@ def page(
     **changes: Any,
 ) -> str:
     whole = Validation(measures, findings, outcomes, contents or Contents(), counts(measures, verdicts(findings)))
-    return render(whole, rows.__getitem__, IMAGE, params(**changes))
+    return render(whole, lambda place: rows.get(place, row()), IMAGE, params(**changes))
 
 
 def outcome(severity: Any = "critical", *, met: bool = False) -> Outcome:
@@ -107,7 +107,8 @@ def test_every_picture_has_a_text_and_every_table_heads() -> None:
 
 def test_an_example_shows_the_picture_small_and_the_caption() -> None:
     found = [Finding(record="r0", field="captions[1]", reason="html", detail="<b>", action="dropped")]
-    text = page([measured(0)], found, {0: row(png("blue"), "first", "second")})
+    whole = page([measured(0)], found, {0: row(png("blue"), "first", "second")})
+    text = whole[: whole.index("The poorest that were kept")]
     assert "second" in text
     assert "first" not in text
     (encoded,) = re.findall(r"data:image/png;base64,([^\"]+)", text)
@@ -183,3 +184,22 @@ def test_every_value_is_in_a_bar_that_lies_on_the_plot(values: list[float]) -> N
     assert sum(counted) == (0 if min(values) == max(values) else len(values))
     assert all(-0.01 <= float(bar["x"]) <= 320 and 0.99 <= float(bar["y"]) <= 99 for bar in plot["bars"])
     assert len(plot["bars"]) <= 33
+
+
+def test_the_poorest_pictures_that_were_kept_are_shown_and_rejected_ones_are_not() -> None:
+    measures = [measured(number, contrast=10.0 + number, sharpness=90.0 - number) for number in range(6)]
+    gone = Finding(record="r0", field="image", reason="tiny")
+    shown = page(measures, [gone], {number: row(png(), f"picture {number}") for number in range(6)}, examples=2)
+    poorest = shown[shown.index("The poorest that were kept") : shown.index("Distributions")]
+    assert re.findall(r"<strong>(r\d)</strong>", poorest) == ["r5", "r4", "r1", "r2"]
+    assert "contrast 11" in poorest
+    assert "“picture 5”" in poorest
+
+
+def test_how_far_each_distribution_has_moved_is_shown_the_farthest_first() -> None:
+    measures = [measured(0)]
+    whole = Validation(measures, [], (), Contents(), counts(measures, verdicts([])), [("words", 0.1), (ATTACK, 0.9)])
+    shown = render(whole, lambda _: row(), IMAGE, params())
+    drift = shown[shown.index("Distance from the accepted") : shown.index("Distributions")]
+    assert re.findall(r"0\.\d{3}", drift) == ["0.900", "0.100"]
+    assert "<script" not in drift

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from vlp.data import shards
-from vlp.data.shards import ShardError, open_table, paths, read, read_records, write, write_records
+from vlp.data.shards import ShardError, finished_shards, open_table, paths, read, read_records, write, write_records
 from vlp.records import Caption, Question, Record, Region
 
 SCHEMA = pa.schema([pa.field("number", pa.int64(), nullable=False)])
@@ -89,7 +90,7 @@ def test_rows_are_taken_only_as_they_are_written(tmp_path: Path) -> None:
 
 def _written(folder: Path) -> list[pa.Table]:
     """The closed shards of ``numbers``."""
-    return [pa.ipc.open_file(str(path)).read_all() for path in sorted(folder.glob("numbers-*"))[:-1]]
+    return [pa.ipc.open_file(str(path)).read_all() for path in sorted(folder.glob("numbers-*.arrow"))]
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
@@ -106,7 +107,29 @@ def test_a_damaged_shard_is_named(tmp_path: Path, damage: bytes | None) -> None:
         open_table(tmp_path, "numbers")
 
 
-def test_a_failed_writer_closes_its_file(tmp_path: Path) -> None:
+def test_a_failed_writer_leaves_only_whole_shards_and_the_next_one_goes_on_there(tmp_path: Path) -> None:
+    def rows(start: int, broken: int) -> Iterator[dict[str, int]]:
+        yield from ({"number": 1 // (number != broken) and number} for number in range(start, 30))
+
     with pytest.raises(ZeroDivisionError):
-        write(tmp_path, "numbers", ({"number": 1 // (3 - number)} for number in range(10)), SCHEMA)
-    assert paths(tmp_path, "numbers")
+        write(tmp_path, "numbers", rows(0, 21), SCHEMA)
+    assert finished_shards(tmp_path, "numbers") == [8, 8]
+    assert write(tmp_path, "numbers", rows(16, -1), SCHEMA) == 30
+    assert [row["number"] for row in read(tmp_path, "numbers")] == list(range(30))
+    (tmp_path / "whole").mkdir()
+    write(tmp_path / "whole", "numbers", rows(0, -1), SCHEMA)
+    for one, two in zip(paths(tmp_path, "numbers"), paths(tmp_path / "whole", "numbers"), strict=True):
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_nothing_comes_after_a_short_last_shard(tmp_path: Path) -> None:
+    write(tmp_path, "numbers", [{"number": 1}], SCHEMA)
+    with pytest.raises(ShardError, match=r"numbers-\* are finished, and there are more rows"):
+        write(tmp_path, "numbers", [{"number": 2}], SCHEMA)
+
+
+def test_records_can_be_read_from_any_row_on(tmp_path: Path) -> None:
+    records = [record(number) for number in range(20)]
+    write_records(tmp_path, records)
+    for start in (0, 3, 8, 17, 20, 25):
+        assert list(read_records(tmp_path, start=start)) == records[start:]

@@ -1,14 +1,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlp.data.split import SPLITS, Member, SplitError, SplitParams, assign, assign_all
+from vlp.data.grouping import groups
+from vlp.data.split import SPLITS, Members, SplitError, SplitParams, assign
+from vlp.data.split import assign_all as assign_rows
 from vlp.params import ParamsError, parse
+from vlp.records import Finding
+
+
+class Member(NamedTuple):
+    record: str
+    group: str
+    official: str | None
+
+
+def assign_all(members: list[Member], seed: int, params: SplitParams) -> tuple[dict[str, str], list[Finding]]:
+    """The split of every record by its id."""
+    ids, declared, official = (pa.chunked_array([list(column)], pa.string()) for column in zip(*members, strict=True))
+    kept = np.ones(len(members), bool)
+    found, findings = assign_rows(Members(ids, groups(declared, ids, []), official, kept), seed, params)
+    return {each.record: SPLITS[place] for each, place in zip(members, found, strict=True) if place >= 0}, findings
 
 
 def params(**changes: Any) -> SplitParams:
@@ -120,3 +139,12 @@ def test_an_unknown_official_split_names_record_and_name() -> None:
 def test_shares_that_are_no_shares_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ParamsError, match=r"^split"):
         params(**changes)
+
+
+def test_records_that_go_belong_to_no_split_and_do_not_make_one_official() -> None:
+    ids = pa.chunked_array([[f"r{number}" for number in range(300)]])
+    official = pa.chunked_array([[None] * 299 + ["test"]], pa.string())
+    kept = np.arange(300) < 299
+    found, _ = assign_rows(Members(ids, groups(ids, ids, []), official, kept), 1, params())
+    assert found[299] == -1
+    assert set(found[:299].tolist()) == {0, 1, 2}

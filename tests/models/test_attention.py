@@ -5,7 +5,15 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from vlp.models.attention import Attention, CrossAttention, GridEmbedding, SelfAttention, mask_bias, split_heads
+from vlp.models.attention import (
+    Attention,
+    Counting,
+    CrossAttention,
+    GridEmbedding,
+    SelfAttention,
+    mask_bias,
+    split_heads,
+)
 
 
 def test_attention_equals_torchs_fused_kernel() -> None:
@@ -55,3 +63,28 @@ def test_every_place_of_the_grid_has_its_own_embedding() -> None:
     embedding = GridEmbedding(4, 6, (3, 5))
     places = embedding(torch.zeros(1, 15, 4))[0]
     assert len(places.detach().unique(dim=0)) == 15
+
+
+def test_counting_tells_three_from_one_where_an_average_cannot() -> None:
+    counting = Counting(4, heads=1, size=4)
+    with torch.no_grad():
+        for projection in (counting.query, counting.key):
+            projection.weight.copy_(torch.eye(4) * 5)
+            projection.bias.zero_()
+        counting.output.weight.normal_()
+    star, ground = torch.eye(4)[0], torch.eye(4)[1]
+    one, three = torch.stack([star, *[ground] * 5]), torch.stack([star, star, star, *[ground] * 3])
+    images, token = torch.stack([one, three]), star.expand(2, 1, 4)
+    told, gates = counting(token, counting.memory(images))
+    torch.testing.assert_close(gates.sigmoid().sum(-1).flatten(), torch.tensor([1.0, 3.0]), atol=0.1, rtol=0)
+    assert not torch.allclose(told[0], told[1])
+
+
+def test_counting_adds_nothing_at_the_start_and_shares_an_images_row() -> None:
+    counting = Counting(8, heads=2, size=4)
+    tokens, key = torch.randn(6, 5, 8), counting.memory(torch.randn(2, 9, 8))
+    assert not counting(tokens, key)[0].any()
+    torch.nn.init.normal_(counting.output.weight)
+    copies = key.repeat_interleave(3, dim=0)
+    for shared, alone in zip(counting(tokens, key), counting(tokens, copies), strict=True):
+        torch.testing.assert_close(shared, alone)

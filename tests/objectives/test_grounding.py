@@ -11,7 +11,7 @@ import torch
 
 from support import models, scenes
 from vlp.data.loading import Plans, Prepared, loader
-from vlp.objectives.grounding import box, places
+from vlp.objectives.grounding import box, middle, places
 from vlp.params import parse
 from vlp.records import Batch
 from vlp.training.determinism import seed_everything
@@ -94,6 +94,7 @@ def test_a_step_is_the_next_box_less_the_last(prepared: Prepared) -> None:
         torch.testing.assert_close(steps[row, place], boxes[row, place + 1] - boxes[row, place - 1])
 
 
+@pytest.mark.slow
 def test_it_is_learnt_and_looks_where_it_should(prepared: Prepared) -> None:
     module = pretraining(prepared)
     train = prepared.split("train")
@@ -123,3 +124,23 @@ def test_data_without_regions_is_refused(tmp_path: Path) -> None:
     plain = Prepared(scenes.prepare(tmp_path, 20, regions=False))
     with pytest.raises(ValueError, match=r"grounding: .*no training record has a region; remove the objective"):
         pretraining(plain)
+
+
+def test_a_thing_counts_once_wherever_it_lies() -> None:
+    at_a_middle = middle(np.array([0.375, 0.125, 0.1, 0.1]), (4, 4)).reshape(4, 4)
+    assert at_a_middle[0, 1] == 1 and at_a_middle.sum() == 1
+    at_a_corner = middle(np.array([0.5, 0.5, 0.1, 0.1]), (4, 4)).reshape(4, 4)
+    assert (at_a_corner[1:3, 1:3] == 0.25).all() and at_a_corner.sum() == 1
+    for x, y in np.random.default_rng(0).random((20, 2)):
+        assert middle(np.array([x, y]), (3, 5)).sum() == pytest.approx(1)
+
+
+def test_counting_is_learnt_where_the_fusion_block_counts_and_refused_where_it_does_not(prepared: Prepared) -> None:
+    with pytest.raises(ValueError, match=r"count_weight: the fusion block does not count"):
+        plain = pretraining(prepared, count_weight=1.0)
+        plain(plain.collate(prepared.split("train"), range(4), np.random.default_rng(0)))
+    module = pretraining(prepared, models.CROSS_ATTENTION | {"counting_heads": 1}, count_weight=1.0)
+    train = prepared.split("train")
+    recipe = models.recipe(60, schedule="constant")
+    rows = fit(module, loader(train, module.collate, Plans(len(train), 8, 60, 0), seed=0), recipe).rows
+    assert rows[-1]["count_error"] < 0.7 * rows[0]["count_error"]

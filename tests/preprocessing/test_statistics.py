@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlp.preprocessing.statistics import TextStatistics, appearance, mean_colour, text_statistics
+from vlp.preprocessing.statistics import TextStatistics, appearance, border, mean_colour, text_statistics
 from vlp.preprocessing.text import TextParams, train_tokenizer
 
 TEXT = TextParams(max_words=12, max_tokens=8, vocabulary=60, min_frequency=1)
@@ -47,3 +47,22 @@ def test_a_text_is_measured_by_words_pieces_and_what_the_vocabulary_lacks() -> N
 
 def test_no_text_is_no_statistics() -> None:
     assert text_statistics([], train_tokenizer(["a red circle"], TEXT)) == []
+
+
+NOISE = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+def test_a_picture_that_fills_its_frame_has_no_border() -> None:
+    assert border(NOISE) == 0
+
+
+@pytest.mark.parametrize(("top", "left", "share"), [(16, 0, 0.25), (0, 8, 0.125), (8, 8, 1 - (56 / 64) ** 2)])
+def test_bands_at_the_edges_are_a_border_also_where_they_are_written_on(top: int, left: int, share: float) -> None:
+    framed = NOISE.copy()
+    framed[:top] = framed[:, :left] = (20, 20, 30)
+    framed[2:6:2, 20:40] = 255  # a line of writing on the upper band, if there is one
+    assert border(framed) == pytest.approx(share)
+
+
+def test_a_picture_of_one_colour_is_nothing_but_border() -> None:
+    assert border(np.full((32, 32, 3), 9, dtype=np.uint8)) == 1

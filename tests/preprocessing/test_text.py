@@ -20,11 +20,13 @@ from vlp.preprocessing.text import (
     TokenizerError,
     clean,
     encode,
+    learn_tokenizer,
     load_tokenizer,
     problem,
     script,
     special_ids,
     train_tokenizer,
+    word_counts,
     words,
 )
 
@@ -320,3 +322,51 @@ def test_what_is_no_tokenizer_is_named_with_its_file(tmp_path: Path, name: str, 
 def test_an_unknown_script_is_named() -> None:
     with pytest.raises(ParamsError, match="text: scripts"):
         params(scripts=["klingon"])
+
+
+def test_stop_words_are_passed_over_by_the_tokenizer_and_by_its_file(tmp_path: Path) -> None:
+    chosen = params(stop_words=["a", "of", "的"], scripts=[], min_frequency=1)
+    tokenizer = train_tokenizer([*TEXTS, "红色的圆"], chosen)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    for each in (tokenizer, load_tokenizer(tmp_path)):
+        assert each.encode("A red circle left of a square").tokens[1:-1] == ["red", "circle", "left", "square"]
+        assert each.encode("红色的圆").tokens[1:-1] == ["红", "色", "圆"]
+        assert "a" in each.decode(each.encode("blue above").ids), "only whole words"
+    assert tokenizer.token_to_id("的") is None
+
+
+def test_a_given_tokenizer_takes_no_stop_words() -> None:
+    with pytest.raises(ParamsError, match="stop_words are left out by a trained tokenizer"):
+        params(stop_words=["a"], tokenizer="bert")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("红色的圆形", ""),
+        ("红色" * 9, "too_long"),
+        ("红", "too_short"),
+        ("red", ""),
+        ("a red circle! " * 5, "too_long"),
+    ],
+)
+def test_each_script_has_its_own_rules(text: str, found: str) -> None:
+    rules = [{"script": "han", "max_words": 16, "min_words": 2}]
+    assert reason(text, by_script=rules, scripts=["latin", "han"]) == found
+
+
+def test_a_script_takes_the_other_rules_from_all() -> None:
+    chosen = params(by_script=[{"script": "han", "max_punctuation": 2}], scripts=[], max_punctuation=0)
+    assert problem("red!!!!", chosen) == ""
+    assert problem("红色!!!!", chosen).startswith("punctuation")
+    assert problem("红色" * 20, chosen).startswith("too_long")
+
+
+def test_a_text_may_have_to_have_some_words() -> None:
+    assert reason("red circle", min_words=3) == "too_short"
+    assert reason("a red circle", min_words=3) == ""
+
+
+def test_words_counted_in_parts_train_the_same_tokenizer() -> None:
+    parts = word_counts(TEXTS[:2], params()) + word_counts(TEXTS[2:], params())
+    assert learn_tokenizer(parts, params()).to_str() == train_tokenizer(TEXTS, params()).to_str()

@@ -43,21 +43,24 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return work / "bundle"
 
 
+def opened(product: Path, runtime: choice.Runtime, tolerance: float = 1e-4) -> session.Graph:
+    return session.Graph(FLOATS, choice.choose(product, FLOATS, 1, runtime, tolerance)[0])
+
+
 def rows(count: int) -> np.ndarray:
     return np.random.default_rng(count).standard_normal((count, 64)).astype(np.float32)
 
 
 @pytest.mark.parametrize("runtime", ["auto", "openvino", "onnxruntime"])
 def test_every_engine_gives_the_same_outputs(product: Path, runtime: choice.Runtime) -> None:
-    graph, _ = choice.open_graph(product, FLOATS, 1, runtime, 1e-4)
-    reference, _ = choice.open_graph(product, FLOATS, 1, "onnxruntime", 1e-4)
+    graph, reference = opened(product, runtime), opened(product, "onnxruntime")
     for count in (1, 3, 2):
         wanted = reference({"x": rows(count)})["y"]
         np.testing.assert_allclose(graph({"x": rows(count)})["y"], wanted, atol=1e-4)
 
 
 def test_outputs_are_the_callers_own(product: Path) -> None:
-    graph, _ = choice.open_graph(product, FLOATS, 1, "openvino", 1e-4)
+    graph = opened(product, "openvino")
     first = graph({"x": rows(2)})["y"]
     kept = first.copy()
     graph({"x": -rows(2)})
@@ -65,9 +68,10 @@ def test_outputs_are_the_callers_own(product: Path) -> None:
 
 
 def test_auto_takes_the_fastest_of_those_that_agree(product: Path) -> None:
-    _, chosen = choice.open_graph(product, FLOATS, 1, "auto", 1e-4)
+    _, chosen = choice.choose(product, FLOATS, 1, "auto", 1e-4)
     assert chosen.engine == min(chosen.milliseconds, key=lambda name: chosen.milliseconds[name])
-    assert chosen.milliseconds.keys() | chosen.refused.keys() == {"onnxruntime", "openvino", "openvino-bf16"}
+    assert chosen.milliseconds.keys() | chosen.refused.keys() == {"onnxruntime", *choice.OTHERS}
+    assert chosen.refused["openvino-bf16"] == "rounds by 0.002, 0.0001 allowed"
 
 
 class Wrong(session.OnnxRuntime):
@@ -82,18 +86,18 @@ def test_an_engine_that_fails_parity_is_refused(product: Path, monkeypatch: pyte
         return session.OnnxRuntime(path, threads) if name == "onnxruntime" else Wrong(path, threads)
 
     monkeypatch.setattr(choice, "engine", engine)
-    _, chosen = choice.open_graph(product, FLOATS, 1, "auto", 1e-4)
+    _, chosen = choice.choose(product, FLOATS, 1, "auto", 1e-4)
     assert (chosen.engine, chosen.refused["openvino"]) == ("onnxruntime", "differs by 0.001, 0.0001 allowed")
     with pytest.raises(BundleError, match=r"product\.onnx: runtime openvino: differs by 0\.001"):
-        choice.open_graph(product, FLOATS, 1, "openvino", 1e-4)
-    assert choice.open_graph(product, FLOATS, 1, "openvino", 1e-2)[1].engine == "openvino"
+        choice.choose(product, FLOATS, 1, "openvino", 1e-4)
+    assert choice.choose(product, FLOATS, 1, "openvino", 1e-2)[1].engine == "openvino"
 
 
 def test_an_engine_that_is_not_installed_is_said_or_left_aside(product: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session.importlib.util, "find_spec", lambda name: None)
-    assert choice.open_graph(product, FLOATS, 1, "auto", 1e-4)[1].engine == "onnxruntime"
+    assert choice.choose(product, FLOATS, 1, "auto", 1e-4)[1].engine == "onnxruntime"
     with pytest.raises(BundleError, match="openvino is not installed: pip install openvino"):
-        choice.open_graph(product, FLOATS, 1, "openvino", 1e-4)
+        choice.choose(product, FLOATS, 1, "openvino", 1e-4)
 
 
 @pytest.mark.parametrize(
@@ -112,3 +116,20 @@ def test_a_bundle_answers_alike_whatever_runs_it(bundle: Path) -> None:
         wanted, found = one.match(png(colour), texts), other.match(png(colour), texts)
         assert [answer.decision for answer in found] == [answer.decision for answer in wanted]
         assert [answer.score for answer in found] == pytest.approx([answer.score for answer in wanted], abs=1e-4)
+
+
+def test_a_gpu_is_asked_for_by_name_and_said_to_be_missing(product: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: [session.CPU])
+    assert (
+        "pip install onnxruntime-gpu" in choice.choose(product, FLOATS, 1, "auto", 1e-4)[1].refused["onnxruntime-cuda"]
+    )
+    with pytest.raises(BundleError, match="onnxruntime-cuda is not installed"):
+        choice.choose(product, FLOATS, 1, "onnxruntime-cuda", 1e-4)
+
+
+@pytest.mark.skipif(session.CUDA in session.onnxruntime.get_available_providers(), reason="there may be a GPU")
+@pytest.mark.filterwarnings("ignore:Specified provider:UserWarning")  # ONNX Runtime's own word for it
+def test_a_package_for_gpus_without_a_gpu_is_no_gpu(product: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: [session.CUDA, session.CPU])
+    with pytest.raises(BundleError, match="finds no GPU that it can use"):
+        session.OnnxRuntime(product, 1, cuda=True)

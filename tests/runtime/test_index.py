@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -88,3 +89,58 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     (tmp_path / "index" / "index.json").write_text(json.dumps({"format": 9}))
     with pytest.raises(SearchError, match="not an index of format 1"):
         Index.load(tmp_path / "index")
+
+
+def sent(index: Index, folder: Path) -> tuple[bytes, bytes]:
+    index.save(folder)
+    return (folder / "index.json").read_bytes(), (folder / "vectors.npy").read_bytes()
+
+
+def npy(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
+
+
+def test_an_index_that_was_sent_is_the_index_that_was_saved(tmp_path: Path) -> None:
+    again = Index.parse(*sent(compass(), tmp_path / "index"))
+    assert again.items == compass().items
+    assert names(again, at(10), 2) == ["east", "north-east"]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "problem"),
+    [
+        (b"", "not an NPY file"),
+        (b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4'}", "not an NPY file"),
+        (npy(np.zeros((4, 2), np.float64)), "expected rows of 32-bit floats, found float64"),
+        (npy(np.zeros((4, 2), np.float32)), "length one"),
+        (npy(np.full((4, 2), np.nan, np.float32)), "length one"),
+        (npy(np.array([object()] * 4)), "expected rows of 32-bit floats, found object"),
+        # A header that promises what is not there must not have the memory for it.
+        (npy(np.zeros((4, 2), np.float32)).replace(b"(4, 2)", b"(4000000000000, 2)"), "NPY file|32-bit floats"),
+    ],
+    ids=["nothing", "half a header", "doubles", "zeros", "nan", "objects", "a promise"],
+)
+def test_vectors_that_were_sent_are_not_believed(tmp_path: Path, vectors: bytes, problem: str) -> None:
+    items, _ = sent(compass(), tmp_path / "index")
+    with pytest.raises(SearchError, match=problem):
+        Index.parse(items, vectors)
+
+
+@pytest.mark.parametrize(
+    ("items", "problem"),
+    [
+        (b"[" * 100_000, "not valid JSON"),
+        (b"\xff", "not valid JSON"),
+        (b"[]", "not an index of format 1"),
+        (b'{"format": 1}', "not the items of an index"),
+        (b'{"format": 1, "model": "m", "items": [{"id": "a", "texts": "word"}]}', "expected a list of texts"),
+        (b'{"format": 1, "model": "m", "items": []}', "0 items, but vectors of shape"),
+    ],
+    ids=["deep", "no text", "a list", "no items", "one text", "too few"],
+)
+def test_items_that_were_sent_are_not_believed(tmp_path: Path, items: bytes, problem: str) -> None:
+    _, vectors = sent(compass(), tmp_path / "index")
+    with pytest.raises(SearchError, match=problem):
+        Index.parse(items, vectors)

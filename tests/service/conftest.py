@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from support.bundles import write_toy_bundle
 from support.served import Server, served
+from support.whole import write_whole_bundle
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +40,25 @@ def locked(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     key = "a-key-of-good-length"
     with served(bundle, tmp_path_factory.mktemp("locked") / "run", api_key=key, workers=2) as running:
         yield running, key
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of all seven tasks; VLP_TEST_BUNDLE names one that is trained."""
+    if (given := os.environ.get("VLP_TEST_BUNDLE")) is not None:
+        return Path(given).resolve()
+    work = tmp_path_factory.mktemp("whole")
+    write_whole_bundle(work / "bundle", work / "parts")
+    return work / "bundle"
+
+
+@pytest.fixture(scope="session")
+def whole_server(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with served(whole, tmp_path_factory.mktemp("whole-server") / "run") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def whole_client(whole_server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=whole_server.url, timeout=60) as client:
+        yield client

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from io import BytesIO
 
 import httpx
+import numpy as np
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
 
 from support.bundles import png
 from support.served import Server
+from vlp.data.scenes import faults
 
 pytestmark = [pytest.mark.xdist_group("service"), pytest.mark.slow]
 
@@ -43,6 +45,15 @@ def pictures() -> Iterator[tuple[str, bytes]]:
             yield f"{kind} {mode}", out.getvalue()
 
 
+def faulty(rng: random.Random) -> Iterator[tuple[str, bytes]]:
+    """A file of each image fault of the embedded data set."""
+    pixels = np.asarray(_noise().resize((48, 48)))
+    clean = faults.Clean(rng, pixels, png("red"))
+    for name in sorted({fault.name for fault in faults.plan(1000, 1.0, 1).values() if fault.field == "image"}):
+        if name not in faults.COPIES:
+            yield f"fault {name}", faults.spoil_image(name, clean)[0]
+
+
 def _noise() -> Image.Image:
     return Image.frombytes("RGB", (40, 30), random.Random(1).randbytes(3600))
 
@@ -64,17 +75,20 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
     return bytes(found)
 
 
-def test_no_file_is_a_failure_of_the_service(client: httpx.Client, server: Server) -> None:
+@pytest.mark.parametrize("each", [8, pytest.param(160, marks=pytest.mark.soak)])
+def test_no_file_is_a_failure_of_the_service(client: httpx.Client, server: Server, each: int) -> None:
+    """``each``: mutations of a file, and random ones beside."""
     rng, answers = random.Random(5), {}
-    files = dict(pictures())
+    files = dict(pictures()) | dict(faulty(rng))
     for name, data in files.items():
-        answers[name] = [ask(client, data), *(ask(client, mutated(data, rng)) for _ in range(25))]
-    answers["random"] = [ask(client, rng.randbytes(rng.randint(0, 3000))) for _ in range(25)]
+        answers[name] = [ask(client, data), *(ask(client, mutated(data, rng)) for _ in range(each))]
+    answers["random"] = [ask(client, rng.randbytes(rng.randint(0, 3000))) for _ in range(each)]
     statuses = {name: {answer.status_code for answer in found} for name, found in answers.items()}
     assert {name: found for name, found in statuses.items() if not found <= {200, 400}} == {}
-    assert {name for name in files if answers[name][0].status_code != 200} == {"TIFF F"}
-    refused = [answer.json()["error"] for found in answers.values() for answer in found if answer.status_code == 400]
-    assert all(error.startswith("image: ") for error in refused)
+    refused = {name for name in files if answers[name][0].status_code != 200}
+    assert refused == {"TIFF F", "fault animated", "fault empty", "fault tiny", "fault truncated"}
+    reasons = [answer.json()["error"] for found in answers.values() for answer in found if answer.status_code == 400]
+    assert all(reason.startswith("image: ") for reason in reasons)
     assert ask(client, png("red")).status_code == 200
     assert not [line for line in server.lines() if line["level"] == "error"]
 

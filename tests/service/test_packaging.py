@@ -35,6 +35,24 @@ def test_a_manifest_is_what_kubernetes_takes(manifest: dict) -> None:
     validate(manifest, "1.33", strict=True)
 
 
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [
+        (DEPLOY / "compose.yaml", "compose-spec"),
+        *((path, "github-workflows") for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))),
+    ],
+    ids=lambda one: getattr(one, "name", one),
+)
+def test_a_file_for_others_is_what_they_take(path: Path, schema: str, tmp_path: Path) -> None:
+    """By the published schemas, as check-jsonschema brings them along."""
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
+    child = subprocess.run([*check, str(path)], capture_output=True, text=True, check=False)
+    assert child.returncode == 0, child.stdout
+    wrong = tmp_path / path.name
+    wrong.write_text(path.read_text(encoding="utf-8") + "\nsurely-no-key: 1\n", encoding="utf-8")
+    assert subprocess.run([*check, str(wrong)], capture_output=True, check=False).returncode == 1
+
+
 def test_manifests_refer_to_each_other() -> None:
     pod = DEPLOYMENT["spec"]["template"]
     by_kind = {manifest["kind"]: manifest["spec"] for manifest in MANIFESTS}

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 LIMITS = {"samples": 4, "max_abs_diff": 0.001, "max_metric_drop": 0.0}
 
 
-def write_params(project: Path, **limits: float) -> None:
+def write_params(project: Path, **limits: float | bool) -> None:
     sections = {
         "seed": 7,
         "image": IMAGE_PARAMS,
@@ -124,3 +124,25 @@ def test_beyond_tolerance_nothing_is_written_and_what_was_there_stays(project: P
     assert contents(project / "models" / "bundle") == bundle
     assert (project / "metrics" / "export.json").read_bytes() == metrics
     assert not list((project / "models").glob(".*"))
+
+
+def test_a_task_is_quantised_where_its_metric_stands_it_and_only_there(project: Path) -> None:
+    bundle, metrics = project / "models" / "bundle", project / "metrics" / "export.json"
+    plain = contents(bundle)
+    seen = {}
+    try:
+        for allowed in (1.0, 0.0):
+            write_params(project, int8=True, max_metric_drop=allowed, max_abs_diff=1e-4)
+            run(project)
+            seen[allowed] = json.loads(metrics.read_text())["matching"]
+            kept = seen[allowed]["int8"]["kept"]
+            assert (Predictor.open(bundle).bundle.tasks["matching"].weights == "int8") is kept
+            assert (contents(bundle)["matching/score.onnx"] != plain["matching/score.onnx"]) is kept
+            assert kept is (seen[allowed]["int8"]["validation_metric_drop"] <= allowed)
+    finally:
+        write_params(project)
+        run(project)
+    assert seen[1.0]["int8"]["kept"]
+    assert seen[1.0]["onnxruntime"]["bytes"] < sum(len(plain[f"matching/{part}.onnx"]) for part in ("image", "score"))
+    assert contents(bundle) == plain
+    assert not list((project / "models").glob("*int8*"))

@@ -20,6 +20,8 @@ SECTIONS: dict[str, Any] = {
     "image": {"size": 64},
     "text": {"max_words": 40, "max_tokens": 32, "vocabulary": 400, "scripts": ["latin"]},
     "split": {"train": 0.6, "validation": 0.2, "test": 0.2},
+    "preprocess": {"engine": "local"},
+    "engines": {"local": {}},
 }
 
 

@@ -19,7 +19,7 @@ from vlp.records import Caption, Record
 from vlp.stages import validate
 
 OUTS = (
-    "data/validated/measures.arrow",
+    "data/validated/measures-00000.arrow",
     "data/validated/findings.jsonl",
     "reports/validation.html",
     "metrics/validation.json",
@@ -75,7 +75,7 @@ def test_what_is_wrong_is_counted_with_its_reason_and_the_pipeline_goes_on(proje
     assert (figures["records"], figures["rejected"], figures["captions"], figures["captions_dropped"]) == (8, 1, 9, 1)
     assert (figures["critical_failures"], figures["warnings"]) == (0, 0)
     assert figures["findings_by_reason"] == {"dropped": {"html": 1}, "rejected": {"not_an_image": 1}}
-    assert len(list(judged.read_measures(Path("data/validated")))) == 8
+    assert len(judged.Measures(Path("data/validated"))) == 8
     assert {finding.record for finding in judged.read_findings(Path("data/validated"))} == {"r6", "r7"}
 
 

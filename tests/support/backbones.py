@@ -24,6 +24,15 @@ TEXT: dict[str, Any] = {
 FUSIONS: dict[str, dict[str, Any]] = {
     "concat_mlp": {"hidden": [24, 20], "dropout": 0.0},
     "cross_attention": {"hidden": 20, "layers": 2, "heads": 4, "mlp_ratio": 2.0, "dropout": 0.0},
+    "cross_attention, counting": {
+        "name": "cross_attention",
+        "hidden": 20,
+        "layers": 2,
+        "heads": 4,
+        "mlp_ratio": 2.0,
+        "dropout": 0.0,
+        "counting_heads": 2,
+    },
     "film": {"hidden": 20, "layers": 2, "dropout": 0.0},
     "transformer": {"hidden": 20, "layers": 2, "heads": 4, "mlp_ratio": 2.0, "dropout": 0.0},
 }

@@ -46,6 +46,7 @@ def measured(number: int, **changes: Any) -> Measured:
         "sharpness": 100.0,
         "contrast": 40.0,
         "saturation": 30.0,
+        "border": 0.0,
         "content_hash": f"{number:064x}",
         "pixel_hash": f"{number:064x}",
         "thumbnail": bytes(192),

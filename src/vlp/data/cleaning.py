@@ -6,9 +6,12 @@ duplicates, where the earlier record stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+import hashlib
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -19,6 +22,9 @@ from vlp.params import Section
 from vlp.records import Action, Finding, Measured
 
 Duplicates = Literal["reject", "group", "off"]
+MISMATCHED = "mismatched"
+_HASH = 16
+"""Bytes that are kept of a SHA-256: enough to tell a million million pictures apart."""
 
 
 class CleanParams(Section):
@@ -36,6 +42,12 @@ class CleanParams(Section):
         1.5, ge=0, description="standard deviation, of the luma and of the colours, below which a picture is blank"
     )
     min_sharpness: float = Field(0.0, ge=0, description="variance of the Laplacian below which a picture is blurred")
+    max_border: float = Field(
+        1.0, gt=0, le=1, description="share of the area in bands of one colour at the edges, above which it is framed"
+    )
+    reviewed: Literal["drop", "report", "off"] = Field(
+        "drop", description="what becomes of the pairs that review/rejected.jsonl names"
+    )
     min_captions: int = Field(1, ge=0, description="usable captions that a record must have")
     exact_duplicates: Duplicates = Field("reject", description="same bytes or same prepared pixels")
     near_duplicates: Duplicates = Field("reject", description="same picture, encoded, shifted or rescaled anew")
@@ -44,44 +56,88 @@ class CleanParams(Section):
     )
 
 
-@dataclass(slots=True)
 class _Candidates:
-    """What the search for duplicates needs of the records that are not rejected otherwise."""
+    """What the search for duplicates needs of the records that are not rejected otherwise: some 150 bytes of each.
 
-    positions: list[int] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-    contents: list[bytes] = field(default_factory=list)
-    pixels: list[bytes] = field(default_factory=list)
-    captions: list[frozenset[str]] = field(default_factory=list)
-    thumbnails: bytearray = field(default_factory=bytearray)
-    appearances: list[tuple[float, float, float]] = field(default_factory=list)
+    Thumbnails are the most of it. They lie in a file without a name, mapped into memory.
+    """
+
+    def __init__(self) -> None:
+        self.positions = array("q")
+        self.appearances = array("d")
+        self._contents, self._pixels = bytearray(), bytearray()
+        self._ids, self._id_ends = bytearray(), array("q", [0])
+        self._captions, self._caption_ends = array("Q"), array("q", [0])
+        self._thumbnails = tempfile.TemporaryFile()  # noqa: SIM115  # closed as this is left
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thumbnails.close()
+
+    def __len__(self) -> int:
+        return len(self.positions)
 
     def add(self, position: int, measured: Measured) -> None:
         self.positions.append(position)
-        self.ids.append(measured.id)
-        self.contents.append(bytes.fromhex(measured.content_hash))
-        self.pixels.append(bytes.fromhex(measured.pixel_hash))
+        self.appearances.extend((measured.sharpness, measured.contrast, measured.saturation))
+        self._contents += bytes.fromhex(measured.content_hash[-2 * _HASH :])
+        self._pixels += bytes.fromhex(measured.pixel_hash[-2 * _HASH :])
+        self._ids += measured.id.encode("utf-8", "surrogatepass")
+        self._id_ends.append(len(self._ids))
         usable = zip(measured.caption_hashes, measured.caption_problems, strict=True)
-        self.captions.append(frozenset(caption for caption, problem in usable if not problem))
-        self.thumbnails += measured.thumbnail
-        self.appearances.append((measured.sharpness, measured.contrast, measured.saturation))
+        self._captions.extend(
+            int.from_bytes(hashlib.blake2b(caption.encode(), digest_size=8).digest())
+            for caption, problem in usable
+            if not problem
+        )
+        self._caption_ends.append(len(self._captions))
+        self._thumbnails.write(measured.thumbnail)
+
+    def id(self, row: int) -> str:
+        return self._ids[self._id_ends[row] : self._id_ends[row + 1]].decode("utf-8", "surrogatepass")
+
+    def captions(self, row: int) -> frozenset[int]:
+        return frozenset(self._captions[self._caption_ends[row] : self._caption_ends[row + 1]])
+
+    def same_file(self, one: int, two: int) -> bool:
+        first, second = (self._contents[_HASH * row : _HASH * (row + 1)] for row in (one, two))
+        return first == second
+
+    def repeats(self) -> dict[int, int]:
+        """Row → the first row of the same picture. Equal files are equal pictures too."""
+        pixels = np.frombuffer(self._pixels, np.dtype((np.void, _HASH)))
+        _, first, which = np.unique(pixels, return_index=True, return_inverse=True)
+        earlier = first[which]
+        rows = np.flatnonzero(earlier != np.arange(len(pixels)))
+        return {int(row): int(earlier[row]) for row in rows}
+
+    def thumbnails(self) -> np.ndarray:
+        """uint8 [N, 192], mapped."""
+        self._thumbnails.flush()
+        return np.memmap(self._thumbnails, np.uint8, "r").reshape(len(self), -1)
 
 
-def judge(measures: Iterable[Measured], params: CleanParams) -> list[Finding]:
+def judge(
+    measures: Iterable[Measured], params: CleanParams, rejected: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+) -> list[Finding]:
     """Everything there is to say of the records, in their order.
 
     Args:
         measures: of every record; read once, a row at a time.
         params: thresholds, and what becomes of duplicates.
+        rejected: what people rejected, by record and field (``record``, ``captions[0]``), each with what they noted.
     """
     found: list[tuple[int, Finding]] = []
-    candidates = _Candidates()
-    for position, measured in enumerate(measures):
-        of_one = [*_image_findings(measured, params), *_caption_findings(measured, params)]
-        found.extend((position, finding) for finding in of_one)
-        if not any(finding.action == "rejected" for finding in of_one):
-            candidates.add(position, measured)
-    found.extend(_duplicate_findings(candidates, params))
+    with _Candidates() as candidates:
+        for position, measured in enumerate(measures):
+            people = dict(rejected.get(measured.id, {})) if params.reviewed != "off" else {}
+            of_one = [*_image_findings(measured, params), *_caption_findings(measured, params, people)]
+            found.extend((position, finding) for finding in of_one)
+            if not any(finding.action == "rejected" for finding in of_one):
+                candidates.add(position, measured)
+        found.extend(_duplicate_findings(candidates, params))
     return [finding for _, finding in sorted(found, key=lambda item: item[0])]
 
 
@@ -98,6 +154,8 @@ def _image_findings(measured: Measured, params: CleanParams) -> Iterator[Finding
         yield say("blank", f"contrast {max(spread, measured.contrast):.2f}, at least {params.min_contrast:g} is asked")
     elif measured.sharpness < params.min_sharpness:
         yield say("blurred", f"sharpness {measured.sharpness:.2f}, at least {params.min_sharpness:g} is asked")
+    if measured.border > params.max_border:
+        yield say("framed", f"{measured.border:.0%} of the area is border, at most {params.max_border:.0%} is allowed")
     without_colour = params.colour_matters and measured.saturation < params.min_saturation
     if without_colour:
         yield say("greyscale", f"saturation {measured.saturation:.2f}, at least {params.min_saturation:g} is asked")
@@ -112,44 +170,48 @@ def _colour_spread(measured: Measured) -> float:
     return float(np.sqrt(((colours - colours.mean(axis=0)) ** 2).mean()))
 
 
-def _caption_findings(measured: Measured, params: CleanParams) -> Iterator[Finding]:
+def _caption_findings(measured: Measured, params: CleanParams, people: dict[str, str]) -> Iterator[Finding]:
+    def say(field: str, reason: str, detail: str, action: Action) -> Finding:
+        return Finding(record=measured.id, field=field, reason=reason, detail=detail, action=action)
+
+    drop = params.reviewed == "drop"
+    if (noted := people.pop("record", None)) is not None:
+        yield say("record", MISMATCHED, noted, "rejected" if drop else "reported")
+    usable = 0
     for index, problem in enumerate(measured.caption_problems):
+        field = f"captions[{index}]"
+        noted = people.pop(field, None)
         if problem:
             reason, _, detail = problem.partition(": ")
-            yield Finding(
-                record=measured.id, field=f"captions[{index}]", reason=reason, detail=detail, action="dropped"
-            )
-    usable = measured.caption_problems.count("")
+            yield say(field, reason, detail, "dropped")
+        elif noted is not None:
+            yield say(field, MISMATCHED, noted, "dropped" if drop else "reported")
+        usable += not problem and not (drop and noted is not None)
+    for field in sorted(people):
+        yield say(field, "review_without_caption", f"there are {len(measured.caption_problems)} captions", "reported")
     if usable < params.min_captions:
         of = f"{usable} of {len(measured.caption_problems)} captions usable, {params.min_captions} asked"
-        yield Finding(record=measured.id, field="captions", reason="no_caption", detail=of)
+        yield say("captions", "no_caption", of, "rejected")
 
 
 def _duplicate_findings(candidates: _Candidates, params: CleanParams) -> Iterator[tuple[int, Finding]]:
     def say(row: int, field: str, reason: str, detail: str, action: Action) -> tuple[int, Finding]:
-        record = candidates.ids[row]
+        record = candidates.id(row)
         return candidates.positions[row], Finding(
             record=record, field=field, reason=reason, detail=detail, action=action
         )
 
-    repeats = _exact(candidates) if params.exact_duplicates != "off" else {}
+    repeats = candidates.repeats() if params.exact_duplicates != "off" and len(candidates) else {}
     action: Action = "rejected" if params.exact_duplicates == "reject" else "reported"
     for row, first in repeats.items():
-        detail = same_as(candidates.ids[first], file=candidates.contents[row] == candidates.contents[first])
+        detail = same_as(candidates.id(first), file=candidates.same_file(row, first))
         yield say(row, "image", EXACT, detail, action)
-        mine, theirs = candidates.captions[row], candidates.captions[first]
+        mine, theirs = candidates.captions(row), candidates.captions(first)
         if mine and theirs and mine.isdisjoint(theirs):
             yield say(row, "captions", "conflicting_captions", f"{detail}, with other captions", "reported")
     if params.near_duplicates != "off":
         for row, other, distance, action in _near(candidates, repeats, params):
-            yield say(row, "image", NEAR, near_to(candidates.ids[other], distance), action)
-
-
-def _exact(candidates: _Candidates) -> dict[int, int]:
-    """Row → the first row of the same picture. Equal files are equal pictures too."""
-    first: dict[bytes, int] = {}
-    rows = ((row, first.setdefault(pixels, row)) for row, pixels in enumerate(candidates.pixels))
-    return {row: earlier for row, earlier in rows if earlier != row}
+            yield say(row, "image", NEAR, near_to(candidates.id(other), distance), action)
 
 
 def _near(
@@ -160,12 +222,11 @@ def _near(
     Where duplicates are rejected, a row goes if it repeats one that stays. Every further link that joins two
     sets of look-alikes is reported, so that the sets can be kept in one split.
     """
-    if not (count := len(candidates.ids)):
+    if not (count := len(candidates)):
         return
-    rows = np.array([row for row in range(count) if row not in repeats], dtype=np.int64)
-    thumbnails = np.frombuffer(candidates.thumbnails, np.uint8).reshape(count, -1)[rows]
-    appearances = np.array(candidates.appearances, dtype=np.float64).reshape(-1, 3)[rows]
-    pairs = duplicates.near_pairs(thumbnails, appearances, params.near_distance)
+    rows = np.setdiff1d(np.arange(count), np.fromiter(repeats, np.int64, len(repeats)), assume_unique=True)
+    appearances = np.frombuffer(candidates.appearances, np.float64).reshape(-1, 3)
+    pairs = duplicates.near_pairs(candidates.thumbnails(), appearances, params.near_distance, rows)
     gone: set[int] = set()
     unions = Unions(count)
     for later, earlier, distance in sorted((later, earlier, distance) for earlier, later, distance in pairs):

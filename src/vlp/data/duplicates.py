@@ -10,11 +10,17 @@ A grey-scale perceptual hash would be quicker and wrong: pictures that differ in
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+
 import numpy as np
 
 SIDE = 8
 LOOK_ALIKES = 32
 """Candidates examined for each picture: the nearest ones. It keeps a million copies of one picture linear."""
+
+BLOCK = 1 << 17
+"""Pictures that are searched at once: more are cut into blocks, so that no tree holds all of them."""
 
 _MOST_SHIFT = 0.25  # of a thumbnail's pixel: two pixels of a picture of 64
 _SHIFTED = 1.75  # how much farther two pictures of one appearance may lie
@@ -26,31 +32,50 @@ _ROWS_AT_ONCE = 1 << 14
 _HASTE = 1.0
 
 
-def near_pairs(thumbnails: np.ndarray, appearances: np.ndarray, distance: float) -> list[tuple[int, int, float]]:
+def near_pairs(
+    thumbnails: np.ndarray, appearances: np.ndarray, distance: float, rows: np.ndarray | None = None
+) -> list[tuple[int, int, float]]:
     """Every pair of near duplicates, as (earlier row, later row, distance), sorted.
+
+    Memory grows by some 60 bytes a row; thumbnails that are mapped from a file are read a block at a time.
 
     Args:
         thumbnails: uint8 [N, 192], ``Measured.thumbnail``.
         appearances: float [N, 3], sharpness, contrast and saturation.
         distance: the largest distance of near duplicates, on the 8-bit scale.
+        rows: those to look at, ascending; None for all. Pairs are numbered by their place in it.
     """
-    if len(thumbnails) < 2:
+    rows = np.arange(len(thumbnails)) if rows is None else rows
+    if len(rows) < 2:
         return []
-    # Equal thumbnails would be one crowded spot in the tree: the first of them stands for all.
-    rows = np.ascontiguousarray(thumbnails).view(np.dtype((np.void, thumbnails.shape[1]))).ravel()
-    _, first, which = np.unique(rows, return_index=True, return_inverse=True)
-    leaders = first[which]
-    equal = np.flatnonzero(leaders != np.arange(len(rows)))
-    found = [(int(leaders[row]), int(row), 0.0) for row in equal]
-    distinct = np.sort(first)
-    looks = np.log1p(appearances[distinct])
-    for one, two in _candidates(thumbnails[distinct], looks, distance):
-        apart = shifted_distance(thumbnails[distinct[one]], thumbnails[distinct[two]])
+    leaders, means = _leaders(thumbnails, rows)
+    found = [(int(leaders[at]), int(at), 0.0) for at in np.flatnonzero(leaders != np.arange(len(rows)))]
+    distinct = np.unique(leaders)
+    looks = np.log1p(appearances[rows[distinct]])
+    pairs = _candidates(thumbnails, rows[distinct], looks, means[distinct], distance)
+    for start in range(0, len(pairs), _ROWS_AT_ONCE):
+        one, two = pairs[start : start + _ROWS_AT_ONCE].T
+        apart = shifted_distance(thumbnails[rows[distinct[one]]], thumbnails[rows[distinct[two]]])
         alike = (np.abs(looks[one] - looks[two]) <= _SAME_APPEARANCE).all(axis=1)
         near = apart <= np.where(alike, _SHIFTED * distance, distance)
         for a, b, away in zip(distinct[one[near]], distinct[two[near]], apart[near], strict=True):
             found.append((int(min(a, b)), int(max(a, b)), float(away)))
     return sorted(found)
+
+
+def _leaders(thumbnails: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each of ``rows`` the first place with an equal thumbnail, and the thumbnail's mean.
+
+    Equal thumbnails would be one crowded spot in a tree: the first of them stands for all.
+    """
+    hashes, means = np.empty(len(rows), np.dtype((np.void, 16))), np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        some = np.ascontiguousarray(thumbnails[rows[start : start + _ROWS_AT_ONCE]])
+        digests = b"".join(hashlib.blake2b(row, digest_size=16).digest() for row in some)
+        hashes[start : start + len(some)] = np.frombuffer(digests, hashes.dtype)
+        means[start : start + len(some)] = some.mean(axis=1)
+    _, first, which = np.unique(hashes, return_index=True, return_inverse=True)
+    return first[which], means
 
 
 def shifted_distance(one: np.ndarray, two: np.ndarray) -> np.ndarray:
@@ -82,33 +107,66 @@ def _dot(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     return np.asarray((one * two).sum(axis=(1, 2, 3), keepdims=True))
 
 
-def _candidates(thumbnails: np.ndarray, looks: np.ndarray, distance: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of rows that may be near, in chunks: two searches, for what is near and for what is shifted."""
-    # Sums over quarters, scaled to be orthonormal: never farther apart than the thumbnails themselves.
-    quarters = thumbnails.reshape(-1, 2, SIDE // 2, 2, SIDE // 2, 3).sum(axis=(2, 4), dtype=np.float64)
-    points = quarters.reshape(len(thumbnails), -1) / (SIDE // 2)
+def _candidates(
+    thumbnails: np.ndarray, rows: np.ndarray, looks: np.ndarray, means: np.ndarray, distance: float
+) -> np.ndarray:
+    """Pairs of places in ``rows`` that may be near: two searches, for what is near and for what is shifted."""
     reach = distance * np.sqrt(thumbnails.shape[1])
-    # In the second search each axis is scaled so that 1 is as far as it may be.
-    shifted = np.hstack([points / (reach * _SHIFTED * _RAW_SHIFTED), looks / _SAME_APPEARANCE])
-    pairs = np.vstack([_neighbours(points, reach * _RAW, 2, _HASTE), _neighbours(shifted, 1.0, np.inf, 0.0)])
-    pairs = np.unique(pairs, axis=0)
-    return [
-        (chunk[:, 0], chunk[:, 1])
-        for chunk in np.array_split(pairs, max(1, -(-len(pairs) // _ROWS_AT_ONCE)))
-        if len(chunk)
-    ]
+
+    def quarters(places: np.ndarray) -> np.ndarray:
+        # Sums over quarters, scaled to be orthonormal: never farther apart than the thumbnails themselves.
+        parts = thumbnails[rows[places]].reshape(-1, 2, SIDE // 2, 2, SIDE // 2, 3)
+        return parts.sum(axis=(2, 4), dtype=np.float64).reshape(len(places), -1) / (SIDE // 2)
+
+    def shifted(places: np.ndarray) -> np.ndarray:
+        # Each axis is scaled so that 1 is as far as it may be.
+        return np.hstack([quarters(places) / (reach * _SHIFTED * _RAW_SHIFTED), looks[places] / _SAME_APPEARANCE])
+
+    # What two pictures may differ by in the number that blocks are cut by: a mean differs by no more than the whole.
+    near = _in_blocks(quarters, means, distance * _RAW, reach * _RAW, 2, _HASTE)
+    same = _in_blocks(shifted, looks[:, 2], _SAME_APPEARANCE[2], 1.0, np.inf, 0.0)
+    return np.unique(np.vstack([near, same]), axis=0)
 
 
-def _neighbours(points: np.ndarray, radius: float, norm: float, haste: float) -> np.ndarray:
-    """Pairs (lower row, higher row) [M, 2] of each point with its nearest ones inside ``radius``."""
+def _in_blocks(
+    points: Callable[[np.ndarray], np.ndarray], key: np.ndarray, margin: float, radius: float, norm: float, haste: float
+) -> np.ndarray:
+    """``_neighbours`` of all places, a block of similar ``key`` at a time with all that may be near it.
+
+    Args:
+        points: the points of some places.
+        key: a number for each place.
+        margin: how far the keys of neighbours can be apart.
+        radius: as of ``_neighbours``.
+        norm: as of ``_neighbours``.
+        haste: as of ``_neighbours``.
+    """
+    if len(key) <= BLOCK:
+        every = np.arange(len(key))
+        return _neighbours(points(every), every, radius, norm, haste)
+    order = np.argsort(key, kind="stable")
+    sorted_keys, found = key[order], [np.empty((0, 2), np.int64)]
+    margin = margin * (1 + 1e-6) + 1e-4  # of keys that are rounded
+    for start in range(0, len(order), BLOCK):
+        end = min(start + BLOCK, len(order))
+        low = int(np.searchsorted(sorted_keys, sorted_keys[start] - margin, "left"))
+        high = int(np.searchsorted(sorted_keys, sorted_keys[end - 1] + margin, "right"))
+        places = order[low:high]
+        pairs = _neighbours(points(places), np.arange(start - low, end - low), radius, norm, haste)
+        found.append(np.sort(places[pairs], axis=1))
+    return np.concatenate(found)
+
+
+def _neighbours(points: np.ndarray, asked: np.ndarray, radius: float, norm: float, haste: float) -> np.ndarray:
+    """Pairs (lower place, higher place) [M, 2] of each of ``asked`` with its nearest points inside ``radius``."""
     from scipy.spatial import cKDTree
 
     tree, found = cKDTree(points), [np.empty((0, 2), np.int64)]
     count, bound = min(LOOK_ALIKES + 1, len(points)), radius * (1 + 1e-9)
-    for start in range(0, len(points), _ROWS_AT_ONCE):
-        some = points[start : start + _ROWS_AT_ONCE]
-        _, nearest = tree.query(some, k=count, eps=haste, p=norm, distance_upper_bound=bound, workers=-1)
-        rows, others = np.repeat(np.arange(start, start + len(some)), count), nearest.ravel()
+    for start in range(0, len(asked), _ROWS_AT_ONCE):
+        some = asked[start : start + _ROWS_AT_ONCE]
+        _, nearest = tree.query(points[some], k=count, eps=haste, p=norm, distance_upper_bound=bound, workers=-1)
+        rows, others = np.repeat(some, count), nearest.ravel()
         real = (others < len(points)) & (others != rows)
         found.append(np.sort(np.stack([rows[real], others[real]], axis=1), axis=1))
     return np.concatenate(found)

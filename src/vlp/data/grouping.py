@@ -7,9 +7,15 @@ prepare anything again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from array import array
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
-from vlp.records import Finding, Measured
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vlp.records import Finding
 
 EXACT, NEAR = "exact_duplicate", "near_duplicate"
 _LINK = re.compile(r"(?:same file as|same pixels as|distance [0-9.]+ from) (.+)", re.DOTALL)
@@ -39,7 +45,7 @@ class Unions:
     """Sets that merge; the lowest member names a set (disjoint-set forest with path halving)."""
 
     def __init__(self, size: int) -> None:
-        self._parent = list(range(size))
+        self._parent = array("q", range(size))
 
     def find(self, member: int) -> int:
         """The lowest member of the set that ``member`` is in."""
@@ -55,17 +61,41 @@ class Unions:
         return low != high
 
 
-def groups(measures: Iterable[Measured], findings: Iterable[Finding]) -> dict[str, str]:
-    """The group of each record, by id: the first declared one of all that are joined with it.
+class Groups(NamedTuple):
+    """The group of each record, by row."""
+
+    numbers: np.ndarray
+    """int32 [N], the same for records that belong together."""
+    names: pa.Array
+    """Of the groups, by number."""
+
+
+def groups(declared: pa.ChunkedArray, ids: pa.ChunkedArray, findings: Iterable[Finding]) -> Groups:
+    """The group of each record: the first declared one of all that are joined with it.
 
     Args:
-        measures: every record's, in order.
+        declared: group of each record.
+        ids: id of each record.
         findings: as ``cleaning.judge`` made them; those of duplicates join groups.
     """
-    numbers: dict[str, int] = {}
-    declared = {measured.id: numbers.setdefault(measured.group, len(numbers)) for measured in measures}
-    names, unions = list(numbers), Unions(len(numbers))
-    for finding in findings:
-        if (other := linked(finding)) is not None:
-            unions.join(declared[finding.record], declared[other])
-    return {record: names[unions.find(number)] for record, number in declared.items()}
+    links = [(finding.record, other) for finding in findings if (other := linked(finding)) is not None]
+    encoded = declared.combine_chunks().dictionary_encode()
+    numbers, unions = encoded.indices.to_numpy(), Unions(len(encoded.dictionary))
+    rows = rows_of(ids, {record for link in links for record in link})
+    for one, two in links:
+        unions.join(int(numbers[rows[one]]), int(numbers[rows[two]]))
+    joined = np.fromiter(map(unions.find, range(len(encoded.dictionary))), np.int32, len(encoded.dictionary))
+    return Groups(joined[numbers], encoded.dictionary)
+
+
+def rows_of(ids: pa.ChunkedArray, wanted: Collection[str]) -> dict[str, int]:
+    """The row of each of the ``wanted`` ids.
+
+    Raises:
+        ValueError: there is no such record.
+    """
+    found = np.flatnonzero(pc.is_in(ids, value_set=pa.array(sorted(wanted), pa.string())).to_numpy())
+    rows = {str(ids[int(row)]): int(row) for row in reversed(found)}
+    if missing := sorted(set(wanted) - rows.keys()):
+        raise ValueError(f"record {missing[0]!r}: findings name it, and there are no measures of it; validate again")
+    return rows

@@ -1,23 +1,23 @@
 """What validation leaves for preparation: measures and findings, in one folder.
 
-``measures.arrow`` has one row a ``Measured``; ``findings.jsonl`` one ``Finding`` a line, in the records' order.
+The shards ``measures-*`` have one row a ``Measured``; ``findings.jsonl`` one ``Finding`` a line, in the records' order.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
 
-from vlp.data.shards import ROWS_PER_BATCH, ShardError
+from vlp.data import shards
+from vlp.data.shards import ShardError
 from vlp.files import write_jsonl
 from vlp.records import Finding, Measured
 
-MEASURES_FILE, FINDINGS_FILE = "measures.arrow", "findings.jsonl"
+MEASURES_NAME, FINDINGS_FILE = "measures", "findings.jsonl"
 
 _text, _texts = pa.string(), pa.list_(pa.string())
 
@@ -37,6 +37,7 @@ MEASURES = pa.schema(
         pa.field("sharpness", pa.float64(), nullable=False),
         pa.field("contrast", pa.float64(), nullable=False),
         pa.field("saturation", pa.float64(), nullable=False),
+        pa.field("border", pa.float64(), nullable=False),
         pa.field("content_hash", _text, nullable=False),
         pa.field("pixel_hash", _text, nullable=False),
         pa.field("thumbnail", pa.binary(), nullable=False),
@@ -51,30 +52,38 @@ MEASURES = pa.schema(
 _TUPLES = [column.name for column in MEASURES if pa.types.is_list(column.type)]
 
 
-def write_measures(folder: Path, measures: Iterable[Measured]) -> int:
-    """Write ``measures.arrow`` into ``folder``, a batch in memory at a time; returns how many rows."""
-    rows, count = (asdict(measured) for measured in measures), 0
-    with pa.ipc.new_file(str(folder / MEASURES_FILE), MEASURES) as writer:
-        while batch := list(itertools.islice(rows, ROWS_PER_BATCH)):
-            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=MEASURES))
-            count += len(batch)
-    return count
-
-
-def read_measures(folder: Path) -> Iterator[Measured]:
-    """The measures of ``folder``, in order, one at a time.
+class Measures(Collection[Measured]):
+    """The measures that a folder holds: as many as ``len`` says, read anew, one at a time, whenever they are gone over.
 
     Raises:
-        ShardError: there is no ``measures.arrow``, or it is not one.
+        ShardError: there are none, or they cannot be read.
     """
-    path = folder / MEASURES_FILE
-    try:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ShardError(f"{path}: no readable measures ({error}); run the validate stage first") from None
-    for batch in table.to_batches(max_chunksize=ROWS_PER_BATCH):
-        for row in batch.to_pylist():
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        try:
+            self._count = sum(shards.open_shard(path).num_rows for path in shards.paths(folder, MEASURES_NAME))
+        except ShardError as error:
+            raise ShardError(f"{error}; run the validate stage first") from None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Measured]:
+        for row in shards.read(self._folder, MEASURES_NAME):
             yield Measured(**{**row, **{name: tuple(row[name]) for name in _TUPLES}})
+
+    def __contains__(self, measured: object) -> bool:
+        return any(each == measured for each in self)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One measure of all records, memory-mapped."""
+        return shards.open_table(self._folder, MEASURES_NAME).column(name)
+
+
+def write_measures(folder: Path, measures: Iterable[Measured]) -> int:
+    """Write the shards ``measures-*`` into ``folder``, after those that are there; returns how many rows there are."""
+    return shards.write(folder, MEASURES_NAME, (asdict(measured) for measured in measures), MEASURES)
 
 
 def write_findings(folder: Path, findings: Iterable[Finding]) -> int:

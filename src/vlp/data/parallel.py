@@ -24,7 +24,11 @@ def cores() -> int:
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], *, processes: int | None = None
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    processes: int | None = None,
+    at_once: int = ITEMS_PER_CHUNK,
 ) -> Iterator[Result]:
     """``map(function, items)``, by several processes where that pays; results keep the order of ``items``.
 
@@ -35,16 +39,18 @@ def ordered_map(
             forking a process that has threads can lock it up.
         items: its arguments, read as they are needed.
         processes: how many; None for one a core.
+        at_once: items that are sent to a process together; for 1, items are many in themselves.
     """
     items, processes = iter(items), processes or cores()
-    first = list(itertools.islice(items, TOO_FEW_FOR_PROCESSES))
-    if processes == 1 or len(first) < TOO_FEW_FOR_PROCESSES:
+    few = TOO_FEW_FOR_PROCESSES * at_once // ITEMS_PER_CHUNK
+    first = list(itertools.islice(items, few))
+    if processes == 1 or len(first) < few:
         yield from map(function, itertools.chain(first, items))
         return
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         waiting: deque[Future[list[Result]]] = deque()
         try:
-            for chunk in _chunks(itertools.chain(first, items)):
+            for chunk in _chunks(itertools.chain(first, items), at_once):
                 waiting.append(pool.submit(partial(_apply, function), chunk))
                 if len(waiting) > 2 * processes:
                     yield from waiting.popleft().result()
@@ -54,8 +60,8 @@ def ordered_map(
             pool.shutdown(cancel_futures=True)
 
 
-def _chunks(items: Iterator[Item]) -> Iterator[list[Item]]:
-    while chunk := list(itertools.islice(items, ITEMS_PER_CHUNK)):
+def _chunks(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    while chunk := list(itertools.islice(items, size)):
         yield chunk
 
 

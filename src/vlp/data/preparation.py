@@ -1,7 +1,10 @@
 """From validated records to what every task trains on: splits, a tokenizer, shards of examples, a summary.
 
 Two passes over the records: one over the texts of the train split, which the tokenizer learns from; one that
-decodes and writes. Memory grows with the number of records by an id and a group each, never by an image.
+decodes and writes. Both are done part by part (``prepared_rows``) by an engine: on this machine's cores, or on a
+cluster's. Parts are put together in the records' order, so that every engine writes the same bytes. Memory grows with
+the number of records by an id, a group and a split each, never by an image. A run that was killed goes on at the last
+finished shard of each split.
 
 ``summary.json`` holds, beside the sizes: ``splits`` (records, groups and texts of each), the token ids of the
 special tokens, ``labels`` and ``answers`` of the train split with their counts, those that only the other splits
@@ -10,268 +13,283 @@ have (``unseen_labels``, ``unseen_answers``), and ``texts_cut``, how many lost t
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache, partial
-from itertools import islice
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
-from vlp.data import examples, judged, shards
-from vlp.data.grouping import groups
-from vlp.data.parallel import ordered_map
-from vlp.data.split import SPLITS, Member, SplitParams, assign_all
-from vlp.files import write_json, write_jsonl
+from vlp.data import examples, shards
+from vlp.data.fates import Fates, decide
+from vlp.data.prepared_rows import Fated, Part, PreparationError, count_words, prepare_rows
+from vlp.data.split import SPLITS, SplitParams
+from vlp.files import atomic, write_json, write_jsonl
 from vlp.preprocessing import text as texts
-from vlp.preprocessing.image import ImageError, ImageParams, prepare, prepare_mask
+from vlp.preprocessing.image import ImageParams
 from vlp.preprocessing.text import TextParams
 from vlp.progress import track
-from vlp.records import Caption, Example, Finding, Question, Record
+from vlp.records import Finding
 
-ROWS_AT_ONCE = 256
-
-
-class PreparationError(ValueError):
-    """The validated records and the records at hand do not fit together."""
+Result = TypeVar("Result")
 
 
-class Fate(NamedTuple):
-    """What was decided about a record that is kept."""
+class Engine(Protocol):
+    """Where parts are made: ``vlp/data/engines``; entered before the first one and left after the last."""
 
-    split: str
-    group: str
-    dropped: frozenset[str]
-    """Names of the fields that go."""
+    rows: int
+    """Most rows of a part."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *fault: object) -> None: ...
+
+    def map(self, function: Callable[..., Result], parts: Iterable[tuple[Slice, Fated]]) -> Iterator[Result]:
+        """``function(slice.table(), fates)`` of every part, in order; few are in memory at a time."""
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What is counted of each split while it is written."""
+class Slice(NamedTuple):
+    """Some rows of one ingested shard, and where they stand among all rows."""
 
-    records: Counter[str] = field(default_factory=Counter)
-    texts: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    groups: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    labels: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    answers: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    cut: int = 0
+    path: Path
+    start: int
+    rows: int
+    first: int
 
-    def add(self, split: str, example: Example) -> None:
-        self.records[split] += 1
-        self.groups[split].add(example.group)
-        self.labels[split].update(example.labels)
-        self.answers[split].update(question.answer for question in example.questions)
-        self.texts[split].update(
-            captions=len(example.captions),
-            negatives=sum(caption.negative is not None for caption in example.captions),
-            questions=len(example.questions),
-            regions=len(example.regions),
-        )
+    def table(self) -> pa.Table:
+        """The rows, memory-mapped."""
+        return shards.open_shard(self.path).slice(self.start, self.rows)
 
 
 def run(
-    ingested: Path, validated: Path, out: Path, *, seed: int, image: ImageParams, text: TextParams, split: SplitParams
+    ingested: Path,
+    validated: Path,
+    out: Path,
+    *,
+    seed: int,
+    image: ImageParams,
+    text: TextParams,
+    split: SplitParams,
+    engine: Engine,
 ) -> None:
     """Write ``out``: shards of each split, ``tokenizer/tokenizer.json``, ``rejects.jsonl``, ``summary.json``.
 
     Args:
         ingested: shards of records.
         validated: their measures and findings.
-        out: an empty folder.
+        out: a folder, empty or as a killed run with the same arguments left it.
         seed: of the split.
         image: as validation used it.
         text: as validation used it.
         split: shares of the groups.
+        engine: where the parts are made.
 
     Raises:
         ValueError: no record is left, a split would be empty, or the folders do not fit together.
     """
-    fates, findings = decide(validated, seed, split)
-    tokenizer = texts.load_tokenizer(text.tokenizer) if text.tokenizer else _train(ingested, fates, text)
-    (out / "tokenizer").mkdir()
-    (out / "tokenizer" / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
-    tally = _Tally()
-    with ExitStack() as stack:
-        writers = {name: stack.enter_context(examples.writer(out, name)) for name in SPLITS}
-        for example, ids, lost in _encoded(_prepared(ingested, fates, image, text), tokenizer, text, tally):
-            split_name = fates[example.id].split
-            writers[split_name].add((example, ids))
-            tally.add(split_name, example)
-            findings.extend(lost)
-    if sum(tally.records.values()) != len(fates):
-        raise PreparationError(f"{validated}: {len(fates)} records kept, but {ingested} has other ones; validate again")
-    write_jsonl(out / "rejects.jsonl", map(asdict, findings))
-    write_json(out / "summary.json", _summary(tally, findings, tokenizer, image, text))
+    fates = decide(validated, seed, split)
+    _check_ids(ingested, validated, fates)
+    with engine as workers:
 
+        def parts(function: Callable[..., Result], wanted: np.ndarray, what: str) -> Iterator[tuple[Slice, Result]]:
+            some = [each for each in _slices(ingested, workers.rows) if wanted[each.first :][: each.rows].any()]
+            fated = ((each, _fated(fates, each, wanted)) for each in some)
+            made = zip(some, workers.map(function, fated), strict=True)
+            yield from _ticking(made, what, sum(each.rows for each in some))
 
-def decide(validated: Path, seed: int, params: SplitParams) -> tuple[dict[str, Fate], list[Finding]]:
-    """The fate of every record that is kept, by id, and the findings that cost a record or a field.
-
-    Raises:
-        ValueError: no record is left, or a split would be empty.
-    """
-    findings = list(judged.read_findings(validated))
-    lost = [finding for finding in findings if finding.action in ("rejected", "dropped")]
-    rejected = {finding.record for finding in lost if finding.action == "rejected"}
-    dropped: defaultdict[str, set[str]] = defaultdict(set)
-    for finding in lost:
-        dropped[finding.record].add(finding.field)
-    group_of = groups(judged.read_measures(validated), findings)
-    members = [
-        Member(measured.id, group_of[measured.id], measured.split)
-        for measured in judged.read_measures(validated)
-        if measured.id not in rejected
+        tokenizer = _tokenizer(out, fates, text, parts)
+        with ExitStack() as stack:
+            outputs = [stack.enter_context(_Output(out, name, fates)) for name in SPLITS]
+            left = fates.splits >= 0
+            for output in outputs:
+                left[output.rows[: output.files.count]] = False
+            function = partial(prepare_rows, image=image, text=text, tokenizer=tokenizer.to_str())
+            for each, part in parts(function, left, "records prepared"):
+                for output in outputs:
+                    output.add(each, part)
+    notes = [note for output in outputs for note in output.notes()]
+    findings = [
+        *fates.lost,
+        *(Finding(**row) for _, _, lost in sorted(notes, key=lambda note: note[0]) for row in lost),
     ]
-    if not members:
-        reasons = Counter(finding.reason for finding in lost if finding.action == "rejected")
-        most = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common(5))
-        raise PreparationError(f"{validated}: no usable record of {len(group_of)}; rejected for: {most or 'nothing'}")
-    splits, conflicts = assign_all(members, seed, params)
-    fates = {
-        member.record: Fate(splits[member.record], member.group, frozenset(dropped.get(member.record, ())))
-        for member in members
-        if member.record in splits
-    }
-    return fates, [*lost, *(finding for finding in conflicts if finding.action == "rejected")]
+    write_jsonl(out / "rejects.jsonl", map(asdict, findings))
+    cut = sum(count for _, count, _ in notes)
+    write_json(out / "summary.json", _summary(out, fates, findings, cut, tokenizer, image, text))
 
 
-def _train(ingested: Path, fates: Mapping[str, Fate], params: TextParams) -> Tokenizer:
-    """A tokenizer of the texts of the train split."""
-
-    def usable() -> Iterator[str]:
-        for record in track(shards.read_records(ingested, images=False), "records read", None):
-            fate = fates.get(record.id)
-            if fate is not None and fate.split == "train":
-                captions, questions, expressions, _ = usable_texts(record, fate.dropped, params)
-                for caption in captions:
-                    yield caption.text
-                    if caption.negative is not None:
-                        yield caption.negative
-                yield from (question.text for question in questions)
-                yield from expressions.values()
-
-    return texts.train_tokenizer(usable(), params)
+def _check_ids(ingested: Path, validated: Path, fates: Fates) -> None:
+    first = 0
+    for path in shards.paths(ingested, "records"):
+        ids = shards.open_shard(path).column("id")
+        if not ids.equals(fates.ids.slice(first, len(ids))):
+            break
+        first += len(ids)
+    else:
+        if first == len(fates):
+            return
+    kept = int((fates.splits >= 0).sum())
+    raise PreparationError(f"{validated}: {kept} records kept, but {ingested} has other ones; validate again")
 
 
-def _prepared(
-    ingested: Path, fates: Mapping[str, Fate], image: ImageParams, text: TextParams
-) -> Iterator[tuple[Example, list[Finding]]]:
-    kept = ((record, fates[record.id]) for record in shards.read_records(ingested) if record.id in fates)
-    yield from track(ordered_map(partial(prepare_record, image=image, text=text), kept), "records prepared", len(fates))
+def _slices(ingested: Path, rows: int) -> Iterator[Slice]:
+    """All rows, ``rows`` at a time; none reaches over the end of a shard."""
+    first = 0
+    for path in shards.paths(ingested, "records"):
+        count = shards.open_shard(path).num_rows
+        for start in range(0, count, rows):
+            yield Slice(path, start, min(rows, count - start), first + start)
+        first += count
 
 
-def _encoded(
-    prepared: Iterable[tuple[Example, list[Finding]]], tokenizer: Tokenizer, params: TextParams, tally: _Tally
-) -> Iterator[tuple[Example, dict[str, list[int]], list[Finding]]]:
-    """Each example with the token ids of its texts; tokenised many at a time."""
-    prepared, last = iter(prepared), texts.special_ids(tokenizer)["sep"]
-    while some := list(islice(prepared, ROWS_AT_ONCE)):
-        found = list(dict.fromkeys(text for example, _ in some for text in examples.texts(example)))
-        whole = texts.encode_whole(tokenizer, found)
-        tally.cut += sum(len(ids) > params.max_tokens for ids in whole)
-        ids = {text: texts.shorten(each, params.max_tokens, last) for text, each in zip(found, whole, strict=True)}
-        for example, lost in some:
-            yield example, ids, lost
+def _fated(fates: Fates, some: Slice, wanted: np.ndarray) -> Fated:
+    return [fates.of(row) if wanted[row] else None for row in range(some.first, some.first + some.rows)]
 
 
-def prepare_record(kept: tuple[Record, Fate], *, image: ImageParams, text: TextParams) -> tuple[Example, list[Finding]]:
-    """The example of a record that is kept, and what it had to lose.
+def _ticking(made: Iterator[tuple[Slice, Result]], what: str, total: int) -> Iterator[tuple[Slice, Result]]:
+    """``made``, its progress told in records."""
 
-    Raises:
-        PreparationError: the image does not decode, though validation found that it does.
+    def ticks() -> Iterator[tuple[Slice, Result] | None]:
+        for some, result in made:
+            yield some, result
+            yield from [None] * (some.rows - 1)
+
+    yield from (each for each in track(ticks(), what, total) if each is not None)
+
+
+def _tokenizer(out: Path, fates: Fates, text: TextParams, parts: Callable[..., Iterator[Any]]) -> Tokenizer:
+    """The given tokenizer, or one of the train split's texts; written once."""
+    path = out / "tokenizer" / "tokenizer.json"
+    if path.is_file():
+        return texts.load_tokenizer(path)
+    if text.tokenizer:
+        tokenizer = texts.load_tokenizer(text.tokenizer)
+    else:
+        counts: Counter[str] = Counter()
+        for _, some in parts(partial(count_words, text=text), fates.splits == SPLITS.index("train"), "records read"):
+            counts.update(some)
+        tokenizer = texts.learn_tokenizer(counts, text)
+    with atomic(path) as unfinished:
+        unfinished.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+    return tokenizer
+
+
+class _Output:
+    """The shards of one split, and notes of what their records lost, a hidden file beside each shard.
+
+    Args:
+        folder: where.
+        split: its name.
+        fates: of all records.
     """
-    record, fate = kept
-    try:
-        prepared = prepare(record.image, image)
-    except ImageError as error:
-        raise PreparationError(f"record {record.id!r}: image: {error}; validate again with these parameters") from None
-    captions, questions, expressions, findings = usable_texts(record, fate.dropped, text)
-    regions = []
-    for index, expression in expressions.items():
-        try:
-            mask = prepare_mask(record.regions[index].mask, image, (prepared.width, prepared.height))
-        except ImageError as error:
-            findings.append(_dropped(record, f"regions[{index}]", str(error)))
-        else:
-            regions.append((expression, mask))
-    example = Example(
-        id=record.id,
-        group=fate.group,
-        image=prepared.pixels,
-        captions=captions,
-        labels=tuple(dict.fromkeys(name for label in record.labels if (name := texts.clean(label)))),
-        questions=questions,
-        regions=tuple(regions),
-        annotation=record.annotation,
-    )
-    return example, findings
+
+    def __init__(self, folder: Path, split: str, fates: Fates) -> None:
+        self.folder, self.split = folder, split
+        self.rows = np.flatnonzero(fates.splits == SPLITS.index(split))
+        """The records of this split, in the order of its shards."""
+        self.files = shards.Files(folder, split, examples.EXAMPLES, self._finished)
+        self._waiting: list[pa.RecordBatch] = []
+        self._notes: list[tuple[int, int, list[dict[str, Any]]]] = []
+
+    def add(self, some: Slice, part: Part) -> None:
+        """Append the examples of a part."""
+        batch = part.batches.get(self.split)
+        if batch is None:
+            return
+        mine = set(self.rows[np.searchsorted(self.rows, some.first) :][: some.rows].tolist())
+        for row in sorted(part.lost.keys() | part.cut.keys()):
+            if some.first + row in mine:
+                lost = [asdict(finding) for finding in part.lost.get(row, [])]
+                self._notes.append((some.first + row, part.cut.get(row, 0), lost))
+        self._waiting.append(batch)
+        while sum(map(len, self._waiting)) >= shards.ROWS_PER_BATCH:
+            self._flush(shards.ROWS_PER_BATCH)
+
+    def _flush(self, rows: int) -> None:
+        """Write the first of the waiting rows as one batch, whatever parts they came in."""
+        table = pa.Table.from_batches(self._waiting)
+        for batch in table.slice(0, rows).combine_chunks().to_batches():
+            self.files.write(batch)
+        self._waiting = [batch for batch in table.slice(rows).to_batches() if len(batch)]
+
+    def _finished(self, shard: int) -> None:
+        last = self.rows[self.files.count - 1] if self.files.count else -1
+        told = [note for note in self._notes if note[0] <= last]
+        self._notes = [note for note in self._notes if note[0] > last]
+        self._note(shard).write_text(json.dumps(told, ensure_ascii=True), encoding="utf-8")
+
+    def _note(self, shard: int) -> Path:
+        return self.folder / f".{self.split}-{shard:05d}.json"
+
+    def notes(self) -> Iterator[tuple[int, int, list[dict[str, Any]]]]:
+        """Row, texts cut and findings of every record that lost something; the notes are removed as they are read."""
+        for shard in range(self.files.shard):
+            yield from map(tuple, json.loads(self._note(shard).read_text(encoding="utf-8")))
+            self._note(shard).unlink()
+
+    def __enter__(self) -> _Output:
+        return self
+
+    def __exit__(self, fault: object, *_: object) -> None:
+        if fault is None and self._waiting:
+            self._flush(shards.ROWS_PER_BATCH)
+        self.files.close(whole=fault is None)
 
 
-def usable_texts(
-    record: Record, dropped: frozenset[str], params: TextParams
-) -> tuple[tuple[Caption, ...], tuple[Question, ...], dict[int, str], list[Finding]]:
-    """Cleaned captions, questions and expressions (by index of the region), and findings about the others.
+class _Counts:
+    """What the shards of one split hold."""
 
-    Captions were judged by validation (``dropped`` names those that go); the other texts are judged here.
-    """
-    findings: list[Finding] = []
-
-    def judged_text(value: str, where: str) -> str | None:
-        cleaned, problem = _judge(value, params)
-        if problem:
-            findings.append(_dropped(record, where, problem))
-            return None
-        return cleaned
-
-    captions = []
-    for index, caption in enumerate(record.captions):
-        if (where := f"captions[{index}]") in dropped:
-            continue
-        kept = texts.clean(caption.text)
-        negative = None if caption.negative is None else judged_text(caption.negative, f"{where}.negative")
-        if negative is not None and negative.casefold() == kept.casefold():
-            findings.append(_dropped(record, f"{where}.negative", "same_as_caption: it cannot be false"))
-            negative = None
-        captions.append(Caption(text=kept, negative=negative, kind=caption.kind))
-    questions = []
-    for index, question in enumerate(record.questions):
-        asked = judged_text(question.text, f"questions[{index}]")
-        answer = texts.clean(question.answer)
-        if asked is not None and not answer:
-            findings.append(_dropped(record, f"questions[{index}]", "empty: the answer has no character"))
-        elif asked is not None:
-            questions.append(Question(text=asked, answer=answer, type=question.type))
-    named = ((i, judged_text(region.expression, f"regions[{i}]")) for i, region in enumerate(record.regions))
-    expressions = {index: expression for index, expression in named if expression is not None}
-    return tuple(captions), tuple(questions), expressions, findings
+    def __init__(self, folder: Path, split: str) -> None:
+        self.texts: Counter[str] = Counter()
+        self.labels: Counter[str] = Counter()
+        self.answers: Counter[str] = Counter()
+        for path in shards.paths(folder, split):
+            table = shards.open_shard(path)
+            captions, questions, regions = (
+                pc.list_flatten(table[name]) for name in ("captions", "questions", "regions")
+            )
+            negatives = pc.struct_field(captions, "negative")
+            self.texts.update(
+                captions=len(captions),
+                negatives=len(negatives) - negatives.null_count,
+                questions=len(questions),
+                regions=len(regions),
+            )
+            self.labels.update(_counted(pc.list_flatten(table["labels"])))
+            self.answers.update(_counted(pc.struct_field(questions, "answer")))
 
 
-@lru_cache(maxsize=1 << 16)
-def _judge(value: str, params: TextParams) -> tuple[str, str]:
-    """Cleaned text and its problem; questions and short statements come back thousands of times."""
-    return texts.clean(value), texts.problem(value, params)
-
-
-def _dropped(record: Record, where: str, problem: str) -> Finding:
-    reason, _, detail = problem.partition(": ")
-    return Finding(record=record.id, field=where, reason=reason, detail=detail, action="dropped")
+def _counted(values: pa.ChunkedArray) -> dict[str, int]:
+    return {each["values"].as_py(): each["counts"].as_py() for each in pc.value_counts(values)}
 
 
 def _summary(
-    tally: _Tally, findings: list[Finding], tokenizer: Tokenizer, image: ImageParams, text: TextParams
+    out: Path,
+    fates: Fates,
+    findings: list[Finding],
+    cut: int,
+    tokenizer: Tokenizer,
+    image: ImageParams,
+    text: TextParams,
 ) -> dict[str, Any]:
+    found = {name: _Counts(out, name) for name in SPLITS}
+
+    def of_split(place: int, name: str) -> dict[str, int]:
+        mine = fates.splits == place
+        return {"records": int(mine.sum()), "groups": len(np.unique(fates.groups.numbers[mine])), **found[name].texts}
+
     def unseen(counts: Mapping[str, Counter[str]]) -> dict[str, int]:
         elsewhere = sum((counts[name] for name in SPLITS[1:]), Counter[str]())
         return {value: count for value, count in elsewhere.items() if value not in counts["train"]}
 
     return {
-        "splits": {
-            name: {"records": tally.records[name], "groups": len(tally.groups[name]), **tally.texts[name]}
-            for name in SPLITS
-        },
+        "splits": {name: of_split(place, name) for place, name in enumerate(SPLITS)},
         "lost": {
             action: dict(Counter(finding.reason for finding in findings if finding.action == action))
             for action in ("rejected", "dropped")
@@ -280,9 +298,9 @@ def _summary(
         **{f"{name}_id": number for name, number in texts.special_ids(tokenizer).items()},
         "image_size": image.size,
         "max_tokens": text.max_tokens,
-        "texts_cut": tally.cut,
-        "labels": dict(tally.labels["train"]),
-        "answers": dict(tally.answers["train"]),
-        "unseen_labels": unseen(tally.labels),
-        "unseen_answers": unseen(tally.answers),
+        "texts_cut": cut,
+        "labels": dict(found["train"].labels),
+        "answers": dict(found["train"].answers),
+        "unseen_labels": unseen({name: each.labels for name, each in found.items()}),
+        "unseen_answers": unseen({name: each.answers for name, each in found.items()}),
     }

@@ -16,7 +16,7 @@ import numpy as np
 from vlp.data.duplicates import SIDE as THUMBNAIL
 from vlp.data.parallel import ordered_map
 from vlp.preprocessing.image import ImageError, ImageParams, Prepared, format_of, prepare
-from vlp.preprocessing.statistics import appearance
+from vlp.preprocessing.statistics import appearance, border
 from vlp.preprocessing.text import TextParams, clean, problem, script, words
 from vlp.progress import track
 from vlp.records import Measured, Record
@@ -51,6 +51,7 @@ def measure(record: Record, image: ImageParams, text: TextParams) -> Measured:
         sharpness=sharpness,
         contrast=contrast,
         saturation=saturation,
+        border=0.0 if pixels is None else border(pixels),
         content_hash=hashlib.sha256(record.image).hexdigest(),
         pixel_hash="" if pixels is None else hashlib.sha256(pixels.tobytes()).hexdigest(),
         thumbnail=b"" if pixels is None else thumbnail(pixels),

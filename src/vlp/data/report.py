@@ -6,10 +6,12 @@ Every text from the data is escaped, its invisible characters made visible; the 
 from __future__ import annotations
 
 import base64
+import heapq
 import io
 import math
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,12 +47,14 @@ ACTIONS = {
 class Validation:
     """All that a report tells."""
 
-    measures: Sequence[Measured]
+    measures: Collection[Measured]
     findings: Sequence[Finding]
     outcomes: Sequence[Outcome]
     contents: Contents
     counts: dict[str, Any]
     """Of ``validated.counts``."""
+    moved: Sequence[tuple[str, float]] = ()
+    """How far each distribution has moved from the accepted data set's: ``profile.drift``."""
 
 
 def write(path: Path, validation: Validation, records: pa.Table, image: ImageParams, params: ValidateParams) -> None:
@@ -86,6 +90,8 @@ def render(
         tiles=_tiles(validation),
         outcomes=validation.outcomes,
         actions=list(_actions(validation, row_at, image, params.examples)),
+        poorest=list(_poorest(validation, row_at, image, params.examples)),
+        moved=_moved(validation.moved),
         histograms=list(_histograms(validation)),
         shares=list(_shares(validation)),
     )
@@ -163,6 +169,42 @@ def _example(finding: Finding, row: dict[str, Any], image: ImageParams) -> dict[
     }
 
 
+def _poorest(
+    validation: Validation, row_at: Callable[[int], dict[str, Any]], image: ImageParams, examples: int
+) -> Iterator[dict[str, Any]]:
+    """Of the pictures that were kept, those with the least of what a picture should have."""
+    rejected = {finding.record for finding in validation.findings if finding.action == "rejected"}
+    found: dict[str, list[tuple[float, int, str]]] = {name: [] for name in ("sharpness", "contrast")}
+    for position, each in enumerate(validation.measures):
+        if each.readable and each.id not in rejected:
+            for name, values in found.items():
+                # The largest of the smallest stands first, negated: a heap of that many.
+                item = (-getattr(each, name), -position, each.id)
+                if len(values) < examples:
+                    heapq.heappush(values, item)
+                elif examples:
+                    heapq.heappushpop(values, item)
+    for name, values in found.items():
+        rows = [(-value, -place, record, row_at(-place)) for value, place, record in sorted(values, reverse=True)]
+        examples_of = [
+            {
+                "record": visible(record),
+                "field": f"{name} {value:.3g}",
+                "detail": "",
+                "text": visible(row["captions"][0]["text"]) if row["captions"] else "",
+                "picture": _picture(row["image"], image),
+            }
+            for value, _, record, row in rows
+        ]
+        if examples_of:
+            yield {"name": f"least {name}", "examples": examples_of}
+
+
+def _moved(moved: Sequence[tuple[str, float]]) -> list[dict[str, str]]:
+    farthest = sorted(moved, key=lambda item: (-item[1], item[0]))
+    return [{"name": visible(name), "count": f"{far:.3f}", "width": f"{100 * far:.2f}"} for name, far in farthest]
+
+
 def _picture(data: bytes, params: ImageParams) -> str:
     """A small PNG as a data URI; empty where the image does not decode."""
     try:
@@ -175,18 +217,20 @@ def _picture(data: bytes, params: ImageParams) -> str:
 
 
 def _histograms(validation: Validation) -> Iterator[dict[str, Any]]:
-    readable = [each for each in validation.measures if each.readable]
-    # One text of a thousand words would press the others into a single bar.
-    pairs = (
-        pair for each in validation.measures for pair in zip(each.caption_words, each.caption_problems, strict=True)
-    )
-    words = [count for count, problem in pairs if not problem]
-    yield histogram("Width, pixels", [each.width for each in readable])
-    yield histogram("Height, pixels", [each.height for each in readable])
-    yield histogram("File size, kB", [each.file_bytes / 1000 for each in readable])
-    yield histogram("Contrast", [each.contrast for each in readable])
+    titles = ("Width, pixels", "Height, pixels", "File size, kB", "Contrast")
+    of_images, words, captions = [array("d") for _ in titles], array("d"), array("d")
+    for each in validation.measures:
+        captions.append(len(each.caption_words))
+        # One text of a thousand words would press the others into a single bar.
+        pairs = zip(each.caption_words, each.caption_problems, strict=True)
+        words.extend(count for count, problem in pairs if not problem)
+        if each.readable:
+            measured = (each.width, each.height, each.file_bytes / 1000, each.contrast)
+            for values, value in zip(of_images, measured, strict=True):
+                values.append(value)
+    yield from map(histogram, titles, of_images)
     yield histogram("Words of a usable caption", words)
-    yield histogram("Captions of a record", [len(each.caption_words) for each in validation.measures])
+    yield histogram("Captions of a record", captions)
 
 
 def histogram(title: str, values: Sequence[float]) -> dict[str, Any]:
@@ -227,11 +271,15 @@ def _label(low: float, high: float, whole: bool, count: int) -> str:
 
 
 def _shares(validation: Validation) -> Iterator[dict[str, Any]]:
-    measures, contents = validation.measures, validation.contents
-    scripts = Counter(script for each in measures for script in each.caption_scripts)
+    contents = validation.contents
+    scripts, formats, splits = Counter[str](), Counter[str](), Counter[str]()
+    for each in validation.measures:
+        scripts.update(each.caption_scripts)
+        formats.update([f"{each.format} {each.mode}"] if each.readable else ())
+        splits.update([each.split] if each.split else ())
     for title, counts in (
-        ("Formats", Counter(f"{each.format} {each.mode}" for each in measures if each.readable)),
-        ("Official splits", Counter(each.split for each in measures if each.split)),
+        ("Formats", formats),
+        ("Official splits", splits),
         ("Scripts of captions", Counter({script or "none": count for script, count in scripts.items()})),
         ("What negatives change", contents.kinds),
         ("Labels", contents.labels),

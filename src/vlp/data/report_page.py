@@ -3,6 +3,22 @@
 from __future__ import annotations
 
 PAGE = """\
+{% macro figures(examples) %}
+<div class="examples">
+{% for each in examples %}
+<figure>
+{% if each.picture %}
+<img src="{{ each.picture }}" width="64" height="64" alt="{{ each.record }}">
+{% else %}
+<span class="nothing">no picture</span>
+{% endif %}
+<figcaption><bdi><strong>{{ each.record }}</strong></bdi><bdi class="soft">{{ each.field }}</bdi>
+{% if each.text %}<bdi>“{{ each.text }}”</bdi>{% endif %}
+{% if each.detail %}<bdi class="soft">{{ each.detail }}</bdi>{% endif %}</figcaption>
+</figure>
+{% endfor %}
+</div>
+{% endmacro %}
 <!doctype html>
 <html lang="en">
 <head>
@@ -95,20 +111,7 @@ svg line { stroke: var(--line); }
 <section class="card">
 <div class="head"><h3>{{ reason.name }}</h3><span>{{ reason.count }}</span>
 <span class="soft">{{ reason.share }} of the records</span></div>
-<div class="examples">
-{% for each in reason.examples %}
-<figure>
-{% if each.picture %}
-<img src="{{ each.picture }}" width="64" height="64" alt="{{ each.record }}">
-{% else %}
-<span class="nothing">no picture</span>
-{% endif %}
-<figcaption><bdi><strong>{{ each.record }}</strong></bdi><bdi class="soft">{{ each.field }}</bdi>
-{% if each.text %}<bdi>“{{ each.text }}”</bdi>{% endif %}
-{% if each.detail %}<bdi class="soft">{{ each.detail }}</bdi>{% endif %}</figcaption>
-</figure>
-{% endfor %}
-</div>
+{{ figures(reason.examples) }}
 </section>
 {% endfor %}
 </div>
@@ -116,6 +119,31 @@ svg line { stroke: var(--line); }
 <h2>Findings</h2>
 <p>None: every record is as it should be.</p>
 {% endfor %}
+
+{% if poorest %}
+<h2 id="poorest">The poorest that were kept</h2>
+<div class="reasons">
+{% for each in poorest %}
+<section class="card">
+<h3>{{ each.name }}</h3>
+{{ figures(each.examples) }}
+</section>
+{% endfor %}
+</div>
+{% endif %}
+
+{% if moved %}
+<h2 id="drift">Distance from the accepted data set</h2>
+<section class="card">
+<table class="shares"><tbody>
+{% for row in moved %}
+<tr><th scope="row"><bdi>{{ row.name }}</bdi></th><td class="bar"><i style="width: {{ row.width }}%"></i></td>
+<td class="number">{{ row.count }}</td></tr>
+{% endfor %}
+</tbody></table>
+<p class="soft">0: drawn alike; 1: nothing in common. The accepted one is in review/accepted.json.</p>
+</section>
+{% endif %}
 
 <h2 id="distributions">Distributions</h2>
 <div class="plots">

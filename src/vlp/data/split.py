@@ -7,12 +7,14 @@ data set has official splits, they hold, and the splits that it lacks are carved
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Self
 
+import numpy as np
+import pyarrow as pa
 from pydantic import Field, model_validator
 
+from vlp.data.grouping import Groups
 from vlp.params import Section
 from vlp.records import Finding
 
@@ -49,12 +51,15 @@ class SplitParams(Section):
         return self
 
 
-class Member(NamedTuple):
-    """What the split must know of a record."""
+class Members(NamedTuple):
+    """What the split must know of every record, by row."""
 
-    record: str
-    group: str
-    official: str | None
+    ids: pa.ChunkedArray
+    groups: Groups
+    official: pa.ChunkedArray
+    """The official split's name, or null."""
+    kept: np.ndarray
+    """bool [N]: the others belong to no split."""
 
 
 def assign(group: str, seed: int, params: SplitParams, among: Sequence[str] = SPLITS) -> str:
@@ -76,65 +81,74 @@ def assign(group: str, seed: int, params: SplitParams, among: Sequence[str] = SP
     return among[-1]
 
 
-def assign_all(members: Iterable[Member], seed: int, params: SplitParams) -> tuple[dict[str, str], list[Finding]]:
-    """The split of every record, by id, and what had to be rejected for it.
+def assign_all(members: Members, seed: int, params: SplitParams) -> tuple[np.ndarray, list[Finding]]:
+    """The split of every record, and what had to be rejected for it.
 
     A group with records in two official splits goes whole into the later of train, validation, test, so that
     test stays as published and training does not see its relatives.
 
     Args:
-        members: the records that are kept.
+        members: the records.
         seed: of the hash.
         params: shares; what to do about conflicts.
+
+    Returns:
+        int8 [N], the split's place in ``SPLITS``, or −1 for a record of none; and the findings.
 
     Raises:
         SplitError: a split would be empty, or an official one is none of ``SPLITS``.
     """
-    by_group: defaultdict[str, list[Member]] = defaultdict(list)
-    for member in members:
-        if member.official not in (None, *SPLITS):
-            raise SplitError(
-                f"record {member.record!r}: official split {member.official!r} is none of {', '.join(SPLITS)}; "
-                "map it in the source's section"
-            )
-        by_group[member.group].append(member)
-    official = {member.official for group in by_group.values() for member in group} - {None}
+    numbers, names = members.groups
+    official = _official(members)
+    settled = np.zeros(len(names), np.int8)  # a bit for each official split that the group is in
+    np.bitwise_or.at(settled, numbers[official >= 0], np.int8(1) << official[official >= 0])
+    present = np.zeros(len(names), bool)
+    present[numbers[members.kept]] = True
     # Whatever is not official is cut from train, together with records that name no split.
-    open_to = ["train", *(name for name in SPLITS[1:] if name not in official)]
-    found: dict[str, str] = {}
-    findings: list[Finding] = []
-    for name, group in by_group.items():
-        settled = [split for split in SPLITS if any(member.official == split for member in group)]
-        split = settled[-1] if settled else "train"
-        if split == "train":
-            split = assign(name, seed, params, open_to)
-        for member in group:
-            torn = len(settled) > 1 and member.official not in (None, split)
-            if torn:
-                findings.append(_conflict(member, split, params))
-            if not torn:
-                found[member.record] = split
-            elif params.official_conflicts == "keep":
-                found[member.record] = str(member.official)
-    _check_none_empty(found, len(by_group), params)
+    open_to = ["train", *(name for place, name in enumerate(SPLITS) if place and not (official == place).any())]
+    of_group = np.full(len(names), -1, np.int8)
+    for number in np.flatnonzero(present):
+        last = int(settled[number]).bit_length() - 1
+        of_group[number] = last if last > 0 else SPLITS.index(assign(str(names[int(number)]), seed, params, open_to))
+    found = np.where(members.kept, of_group[numbers], -1).astype(np.int8)
+    several = (settled & (settled - 1)) != 0
+    torn = np.flatnonzero(several[numbers] & (official >= 0) & (official != found))
+    findings = [_conflict(members, int(row), int(official[row]), int(found[row]), params) for row in torn]
+    found[torn] = official[torn] if params.official_conflicts == "keep" else -1
+    _check_none_empty(found, int(present.sum()), params)
     return found, findings
 
 
-def _conflict(member: Member, other: str, params: SplitParams) -> Finding:
+def _official(members: Members) -> np.ndarray:
+    """int8 [N]: the official split's place in ``SPLITS``; −1 where there is none, or the record is not kept."""
+    encoded = members.official.combine_chunks().dictionary_encode()
+    places = np.array([SPLITS.index(name) if name in SPLITS else -2 for name in encoded.dictionary.to_pylist()] + [-1])
+    found = places[encoded.indices.fill_null(len(places) - 1).to_numpy()]
+    found[~members.kept] = -1
+    if (unknown := np.flatnonzero(found == -2)).size:
+        row = int(unknown[0])
+        raise SplitError(
+            f"record {str(members.ids[row])!r}: official split {str(members.official[row])!r} is none of "
+            f"{', '.join(SPLITS)}; map it in the source's section"
+        )
+    return found.astype(np.int8)
+
+
+def _conflict(members: Members, row: int, official: int, other: int, params: SplitParams) -> Finding:
+    group = str(members.groups.names[int(members.groups.numbers[row])])
     return Finding(
-        record=member.record,
+        record=str(members.ids[row]),
         field="record",
         reason="split_conflict",
-        detail=f"officially in {member.official}, while group {member.group!r} is in {other} too",
+        detail=f"officially in {SPLITS[official]}, while group {group!r} is in {SPLITS[other]} too",
         action="rejected" if params.official_conflicts == "reject" else "reported",
     )
 
 
-def _check_none_empty(found: Mapping[str, str], groups: int, params: SplitParams) -> None:
-    counts = Counter(found.values())
-    for name in SPLITS:
-        if not counts[name]:
+def _check_none_empty(found: np.ndarray, groups: int, params: SplitParams) -> None:
+    for place, name in enumerate(SPLITS):
+        if not (found == place).any():
             raise SplitError(
-                f"split: {name} would be empty: {len(found)} records in {groups} groups, "
+                f"split: {name} would be empty: {int((found >= 0).sum())} records in {groups} groups, "
                 f"share {getattr(params, name):g}; give more groups, or raise split.{name}"
             )

@@ -34,6 +34,12 @@ class ValidateParams(Section):
     max_label_share: float = Field(ge=0, le=1, description="warning: of the labelled records, the commonest label")
     max_answer_share: float = Field(ge=0, le=1, description="warning: of the answers, the commonest")
     min_contrast: float = Field(ge=0, description="warning: standard deviation of the luma of nearly every image")
+    max_once_share: float = Field(
+        0.5, ge=0, le=1, description="warning: of the words of the captions, those that are said only once"
+    )
+    max_drift: float = Field(
+        0.1, ge=0, le=1, description="warning: distance of any distribution from the accepted data set's; 1: any"
+    )
     nearly_every: float = Field(0.99, gt=0, le=1, description="the share that `nearly every` means")
     examples: int = Field(4, ge=0, le=100, description="records that the report shows of each finding")
 
@@ -160,15 +166,20 @@ def _warning(params: ValidateParams, main_script: str) -> Iterator[Check]:
         severity="warning",
         **_share("captions_distinct", "captions belong to one record only", "captions", "repeated", own, value=False),
     )
-    for name, most_common in (("labels", params.max_label_share), ("answers", params.max_answer_share)):
+    for name, frame, says, largest in (
+        ("labels_balanced", "labels", "no value of the labels is nearly all of them", params.max_label_share),
+        ("answers_balanced", "answers", "no value of the answers is nearly all of them", params.max_answer_share),
+        ("vocabulary", "vocabulary", "words come again", params.max_once_share),
+        ("drift", "drift", "nothing has moved far from the accepted data set", params.max_drift),
+    ):
         yield Check(
-            name=f"{name}_balanced",
+            name=name,
             severity="warning",
-            says=f"no value of the {name} is nearly all of them",
-            threshold=f"≤ {most_common:.2%}",
-            frame=name,
+            says=says,
+            threshold=f"≤ {largest:.2%}",
+            frame=frame,
             expectation="ExpectColumnMaxToBeBetween",
-            arguments={"column": "share", "max_value": most_common},
+            arguments={"column": "share", "max_value": largest},
         )
     yield Check(
         severity="warning",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,12 @@ from vlp.records import Finding, Measured, Record
 
 LONGEST = 160
 """Characters that ``visible`` shows of a text."""
+
+MOST_WORDS = 1 << 18
+"""Different words that are counted apart: memory does not grow beyond them."""
+_WORD = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0e7f]|[^\W_\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]+"
+)
 
 CAPTION = re.compile(r"captions\[(\d+)\]")
 """The field of a finding about one caption, and its index."""
@@ -28,6 +34,10 @@ class Contents:
     kinds: Counter[str] = field(default_factory=Counter)
     """Kinds of negatives; those of captions without one are not counted."""
     regions: int = 0
+    words: Counter[str] = field(default_factory=Counter)
+    """Words of the captions, in lower case; of scripts without spaces, characters. Of very many different ones, those
+    that had been met once when the room was full count as ``rare``."""
+    rare: int = 0
 
     def watch(self, records: Iterable[Record]) -> Iterator[Record]:
         """``records``, counted."""
@@ -37,7 +47,21 @@ class Contents:
             self.answers.update(question.answer for question in record.questions)
             self.kinds.update(caption.kind for caption in record.captions if caption.negative is not None)
             self.regions += len(record.regions)
+            for caption in record.captions:
+                self.words.update(_WORD.findall(caption.text.casefold()))
+            if len(self.words) > MOST_WORDS:
+                once = [word for word, count in self.words.items() if count == 1]
+                self.rare += len(once)
+                for word in once:
+                    del self.words[word]
             yield record
+
+    @property
+    def once_share(self) -> float:
+        """Of the words, counted as often as they are said, those that are said once in the whole data set."""
+        once = self.rare + sum(count == 1 for count in self.words.values())
+        total = self.words.total() + self.rare
+        return once / total if total else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +94,7 @@ def verdicts(findings: Iterable[Finding]) -> Verdicts:
     return Verdicts(rejected=dict(rejected), dropped_captions=kept, by_reason=dict(by_reason))
 
 
-def counts(measures: Sequence[Measured], found: Verdicts) -> dict[str, Any]:
+def counts(measures: Collection[Measured], found: Verdicts) -> dict[str, Any]:
     """The figures of ``metrics/validation.json`` that need no threshold.
 
     A record with two reasons counts under both, so that ``rejects_by_reason`` may sum to more than ``rejected``.

@@ -1,4 +1,4 @@
-"""What fusion blocks are made of: attention written out, a pre-norm feed-forward block, grid positions."""
+"""What fusion blocks are made of: attention written out, counting, a pre-norm feed-forward block, grid positions."""
 
 from __future__ import annotations
 
@@ -99,8 +99,70 @@ class CrossAttention(nn.Module):
             projected = projected.reshape(key.shape[0], -1, projected.shape[2])
         (query,) = split_heads(projected, 1, self.heads)
         mixed, attention = self.attention(query, key, value, bias)
-        each = attention.unflatten(2, (-1, tokens.shape[1])).transpose(1, 2).flatten(0, 1)
-        return self.output(mixed).reshape(tokens.shape), each
+        if key.shape[0] != tokens.shape[0]:
+            # A copy; where there are no rows to part, the map itself, so that explanations can follow what hangs on it.
+            attention = attention.unflatten(2, (-1, tokens.shape[1])).transpose(1, 2).flatten(0, 1)
+        return self.output(mixed).reshape(tokens.shape), attention
+
+
+class Counting(nn.Module):
+    """How many things are what a token means? A gate a place and head, summed over the places, never normalised.
+
+    A softmax is an average: of three stars and of one it gathers the same. Here each place of the grid says yes or no
+    to each token, and the token is told the sum, as it is and beside each small number, so that *two* is no
+    less and no more than a sum between 1.5 and 2.5. What the gates sum to is a number of things once each thing opens
+    one place's worth of them, which the grounding objective shows.
+
+    Source: why attention cannot count, and sums of it that can: Zhang et al. 2018, https://arxiv.org/abs/1802.05766.
+
+    Args:
+        width: of tokens and places.
+        heads: gates a place.
+        size: numbers that a token and a place are compared by, a head.
+    """
+
+    def __init__(self, width: int, heads: int, size: int) -> None:
+        super().__init__()
+        self.heads, self.scale = heads, size**-0.5
+        self.query = nn.Linear(width, heads * size)
+        self.key = nn.Linear(width, heads * size)
+        # Almost closed at the start: 64 half-open gates would drown any number.
+        self.closed = nn.Parameter(torch.full((1, heads, 1, 1), -5.0))
+        self.output = nn.Linear(heads * (len(_NUMBERS) + 1), width)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def memory(self, image: Tensor) -> Tensor:
+        """What is compared of image tokens [B, P, D]: [B, heads, P, d]."""
+        (key,) = split_heads(self.key(image), 1, self.heads)
+        return key
+
+    def forward(self, tokens: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Count.
+
+        Args:
+            tokens: [N, L, D].
+            key: [B, heads, P, d] of ``memory``; rows are shared as in ``CrossAttention``.
+
+        Returns:
+            What is added to the tokens [N, L, D], and the gates before the sigmoid [N, heads, L, P].
+        """
+        projected = self.query(tokens)
+        if key.shape[0] != tokens.shape[0]:
+            projected = projected.reshape(key.shape[0], -1, projected.shape[2])
+        (query,) = split_heads(projected, 1, self.heads)
+        scores = (query * self.scale) @ key.transpose(2, 3)
+        gates = scores + self.closed.to(scores.dtype)
+        counts = gates.sigmoid().sum(-1).transpose(1, 2).unsqueeze(-1)
+        beside = [torch.sigmoid(_SHARPNESS * (counts - number)) for number in _NUMBERS]
+        told = torch.cat([counts, *beside], dim=-1).flatten(2)
+        each = gates.unflatten(2, (-1, tokens.shape[1])).transpose(1, 2).flatten(0, 1)
+        return self.output(told).reshape(tokens.shape), each
+
+
+_NUMBERS = (0.5, 1.5, 2.5, 3.5, 4.5)
+"""Few things are told apart one by one, many by their sum alone."""
+_SHARPNESS = 6.0
 
 
 def split_heads(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:

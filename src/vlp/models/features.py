@@ -78,8 +78,10 @@ class Fused:
 
     ``tokens`` is None where the fusion block has none (``concat_mlp``, ``film``). ``attention``: layer by layer, how
     each text token spread its look over the picture, [N, heads, L, P]; empty where the block has no such maps.
+    ``gates``: layer by layer, which places each token counts, before the sigmoid, likewise; empty where none count.
     """
 
     tokens: Tensor | None
     pooled: Tensor
     attention: tuple[Tensor, ...] = ()
+    gates: tuple[Tensor, ...] = ()

@@ -16,14 +16,13 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from vlp import plugins
 from vlp.models.configuration import FUSIONS, ModelParams, VLPConfig, fusion_params
 from vlp.models.features import Fused, ImageFeatures, TextFeatures
 from vlp.models.image_encoder import ImageEncoder
 from vlp.models.text_encoder import TextEncoder
-from vlp.models.weights import check_exact
+from vlp.models.weights import check_exact, quiet_transformers
 from vlp.records import Batch
 
 
@@ -92,9 +91,7 @@ class VLPModel(PreTrainedModel):
             WeightsError: a tensor is missing, unexpected or of another shape.
             OSError: no such folder or file.
         """
-        verbosity = transformers_logging.get_verbosity()
-        transformers_logging.set_verbosity_error()  # its load report says in a warning what is an error here
-        try:
+        with quiet_transformers():  # its load report says in a warning what is an error here
             loaded: Any = super().from_pretrained(
                 path,
                 **{"local_files_only": True, **kwargs},
@@ -102,8 +99,6 @@ class VLPModel(PreTrainedModel):
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-        finally:
-            transformers_logging.set_verbosity(verbosity)
         model, info = loaded
         check_exact(
             str(path),

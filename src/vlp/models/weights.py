@@ -7,13 +7,15 @@ its random start and nothing is ignored that the caller did not name.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from transformers.utils import logging as transformers_logging
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,6 +25,20 @@ SHOWN = 8
 
 class WeightsError(ValueError):
     """A weights file cannot be read, or does not fit the model tensor by tensor."""
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Neither warnings nor a progress bar from transformers, whose bar knows no log file; as before afterwards."""
+    verbosity, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bar:
+            transformers_logging.enable_progress_bar()
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

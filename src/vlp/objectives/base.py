@@ -34,12 +34,15 @@ class ObjectiveParams(Section):
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What a head is sized by: widths of ``Step.grid``, of texts and of fused features; the grid's rows and columns."""
+    """What a head is sized by: widths of ``Step.grid``, of texts and of fused features; the grid's rows and columns;
+    whether texts come back from the fusion block token by token.
+    """
 
     image: int
     text: int
     fused: int
     grid: tuple[int, int]
+    has_tokens: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,7 @@ class Step:
             tokens=tokens,
             pooled=self._together.part(name, self._fused.pooled),
             attention=tuple(self._together.looks(name, each) for each in self._fused.attention),
+            gates=tuple(self._together.looks(name, each) for each in self._fused.gates),
         )
 
 
@@ -163,7 +167,7 @@ class _Together:
         return found[:, : self._lengths[name]] if found.ndim == 3 else found
 
     def looks(self, name: str, maps: Tensor) -> Tensor:
-        """The attention maps of one group, [N, heads, L, P] at its own length."""
+        """The maps of one group over places, [N, heads, L, P] at its own length."""
         return self._rows(name, maps)[:, :, : self._lengths[name]]
 
     def _rows(self, name: str, rows: Tensor) -> Tensor:

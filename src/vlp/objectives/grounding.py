@@ -1,9 +1,10 @@
 """Grounding: where in the picture is what each of these expressions names, and how do they lie to each other?
 
 Some of an image's regions are told in one text, a masked word between each two: "the red ring [MASK] the large
-star". Three things are asked of its fused tokens:
+star". Four things are asked of its fused tokens:
 
 * every token of an expression looks at the places of its region: some heads of each layer are shown where;
+* every token of an expression counts one thing, at the middle of its region, where the fusion block counts at all;
 * every token of an expression tells the region's box, so that not only what it names is carried into the text,
   but where that is;
 * the masked word between two expressions tells how the second box differs from the first: the way there, and how
@@ -39,6 +40,7 @@ class Params(ObjectiveParams):
     regions_per_image: int = Field(gt=0, description="drawn a step and told in one text")
     heads: int = Field(gt=0, description="of each layer that are shown where to look; the others stay free")
     attention_weight: float = Field(ge=0, description="of looking there")
+    count_weight: float = Field(default=0.0, ge=0, description="of counting one thing, at the middle of its region")
     box_weight: float = Field(ge=0, description="of the box, in shares of the picture's side")
     step_weight: float = Field(ge=0, description="of how the next region's box differs, in the same unit")
 
@@ -68,20 +70,28 @@ class Head(Objective):
         """``regions``: one text an image; targets of its tokens, not a number where nothing is asked.
 
         ``region_boxes`` float32 [B, L, 4] (centre and size, x before y), ``region_steps`` [B, L, 4] (the next box
-        less the last one), ``region_places`` bool [B, L, P].
+        less the last one), ``region_places`` bool [B, L, P], ``region_middles`` float32 [B, L, P].
         """
         told = [self._tell(examples, row, rng) for row in rows]
         texts = pad([ids for ids, _ in told], range(len(rows)), self.pad_id)
         boxes_BL4, steps_BL4 = (np.full((*texts.input_ids.shape, 4), np.nan, np.float32) for _ in range(2))
-        places_BLP = np.zeros((*texts.input_ids.shape, self.grid[0] * self.grid[1]), bool)
+        places_BLP, middles_BLP = (
+            np.zeros((*texts.input_ids.shape, self.grid[0] * self.grid[1]), kind) for kind in (bool, np.float32)
+        )
         for row, (_, spans) in enumerate(told):
             for number, (first, stop, mask) in enumerate(spans):
                 boxes_BL4[row, first:stop] = box(mask)
                 places_BLP[row, first:stop] = places(mask, self.grid)
+                middles_BLP[row, first:stop] = middle(box(mask), self.grid)
                 if number:
                     before = spans[number - 1]
                     steps_BL4[row, before[1]] = box(mask) - box(before[2])
-        targets = {"region_boxes": boxes_BL4, "region_steps": steps_BL4, "region_places": places_BLP}
+        targets = {
+            "region_boxes": boxes_BL4,
+            "region_steps": steps_BL4,
+            "region_places": places_BLP,
+            "region_middles": middles_BLP,
+        }
         return Collated({"regions": texts}, {name: torch.from_numpy(array) for name, array in targets.items()})
 
     def _tell(
@@ -127,6 +137,14 @@ class Head(Objective):
         looks = [attention[:, : self.params.heads].mean(1).float()[asked_BL] for attention in fused.attention]
         mass = torch.stack([(look_TP * places_TP).sum(-1) for look_TP in looks])
         loss = loss - self.params.attention_weight * mass.clamp_min(LEAST_MASS).log().mean()
+        if self.params.count_weight:
+            if not fused.gates:
+                raise ValueError(
+                    "pretrain.objectives.grounding: count_weight: the fusion block does not count; set it to 0, or "
+                    "counting_heads of cross_attention to 1 or more"
+                )
+            found["count_error"] = _counted_once(fused.gates, targets["region_middles"], asked_BL)
+            loss = loss + self.params.count_weight * found["count_error"]
         return {"grounding_loss": loss, **found, "looked_there": mass.mean()}
 
 
@@ -134,6 +152,32 @@ def _ends(ids: TokenIds | None) -> tuple[np.ndarray, np.ndarray]:
     """The special tokens that open and close a text."""
     assert ids is not None
     return ids[:1], ids[-1:]
+
+
+def _counted_once(gates: Sequence[Tensor], middles: Tensor, asked: Tensor) -> Tensor:
+    """Cross-entropy of every place's gate, summed over places: open at the region's middle, closed elsewhere.
+
+    Args:
+        gates: of each layer, before the sigmoid, [N, heads, L, P].
+        middles: [N, L, P].
+        asked: bool [N, L], the tokens that are asked.
+    """
+    wanted_T1P = middles[asked][:, None]
+    each = [layer.transpose(1, 2)[asked].float() for layer in gates]
+    losses = [
+        F.binary_cross_entropy_with_logits(gate_THP, wanted_T1P.expand_as(gate_THP), reduction="none")
+        for gate_THP in each
+    ]
+    return torch.stack(losses).sum(-1).mean()
+
+
+def middle(centre: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Float32 [P], which sums to 1: a thing at a centre (x, y, …), spread bilinearly over the places around it."""
+    shares = []
+    for place, cells in ((centre[1], grid[0]), (centre[0], grid[1])):
+        at = np.clip(place * cells - 0.5, 0, cells - 1)
+        shares.append(np.maximum(0, 1 - np.abs(np.arange(cells) - at)))
+    return np.outer(*shares).ravel().astype(np.float32)
 
 
 def box(mask: np.ndarray) -> np.ndarray:

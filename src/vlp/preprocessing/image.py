@@ -9,7 +9,9 @@ Decisions:
 * **Filter**: Pillow's anti-aliased bicubic, fixed; masks take the nearest pixel of the same geometry.
 * **ICC profiles are ignored**: pixels are taken as sRGB, as the field's loaders do, so that the same file
   gives the same bytes whatever colour engine a machine has.
-* **Large JPEGs** are decoded at a reduced scale that leaves at least twice the prepared size.
+* **Large JPEGs** are decoded at a half, a quarter or an eighth of their size, as long as that is at least
+  ``jpeg_margin`` times the prepared size. At 2 no pixel can be told from that of a full decoding by more than resizing
+  blurs; docs/data.md has the measured bound.
 
 Source: Pillow's modes, https://pillow.readthedocs.io/en/stable/handbook/concepts.html#modes
 """
@@ -105,6 +107,9 @@ class ImageParams(Section):
     )
     max_bytes: int = Field(20_000_000, gt=0, description="bytes of a file")
     max_pixels: int = Field(50_000_000, gt=0, le=_PILLOW_WARNS_ABOVE, description="width times height, from the header")
+    jpeg_margin: float = Field(
+        2.0, ge=1.0, le=8.0, description="sides of a JPEG that is decoded at a reduced scale, over the prepared size"
+    )
     min_side: int = Field(8, ge=1, description="pixels of the shorter side")
     max_aspect: float = Field(10.0, ge=1.0, description="longer side over shorter side")
 
@@ -148,7 +153,8 @@ def prepare(data: bytes, params: ImageParams) -> Prepared:
         if kind == "TIFF" and _orientation(image, notes) in _TRANSPOSE:  # Pillow turns a TIFF itself as it loads
             notes.add("exif_rotated")
         if kind == "JPEG":
-            image.draft(image.mode, (2 * params.size, 2 * params.size))
+            least = round(params.jpeg_margin * params.size)
+            image.draft(image.mode, (least, least))
         image.load()
         # After loading: reading a PNG's metadata decodes it, and would take the blame for broken pixels.
         if kind != "TIFF" and (turn := _orientation(image, notes)) in _TRANSPOSE:

@@ -16,6 +16,9 @@ from vlp.preprocessing.text import UNK, words
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Rec. 601
 
 
+_ONE_COLOUR = 12  # levels of 255 that compression adds to what was one colour
+
+
 class TextStatistics(NamedTuple):
     """What is measured of one cleaned text."""
 
@@ -43,6 +46,29 @@ def appearance(pixels: np.ndarray) -> tuple[float, float, float]:
     brightest = np.maximum(np.maximum(red, green), blue)
     darkest = np.minimum(np.minimum(red, green), blue)
     return float(laplacian.var()), float(luma.std()), float((brightest - darkest).mean())
+
+
+def border(pixels: np.ndarray) -> float:
+    """Share of the area in bands of one colour at the edges: letterboxes, frames, strips with writing on them.
+
+    A row or column belongs to a band as long as at least half of it has the colour of the edge; what is written or
+    stamped on a strip covers less.
+
+    Args:
+        pixels: uint8 [S, S, 3].
+    """
+    top, bottom = _band(pixels), _band(pixels[::-1])
+    across = pixels.transpose(1, 0, 2)
+    left, right = _band(across), _band(across[::-1])
+    side = len(pixels)
+    return 1.0 - max(0, side - top - bottom) * max(0, side - left - right) / side**2
+
+
+def _band(rows: np.ndarray) -> int:
+    """How many of the first rows are mostly of the colour that the very first one mostly has."""
+    colour = np.median(rows[0], axis=0)
+    alike = (np.abs(rows - colour).max(axis=2) <= _ONE_COLOUR).mean(axis=1) >= 0.5
+    return len(rows) if alike.all() else int(np.argmin(alike))
 
 
 def mean_colour(pixels: np.ndarray) -> tuple[float, float, float]:

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import functools
 import html
+import itertools
 import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from pydantic import Field, model_validator
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from vlp.params import Section
 from vlp.preprocessing import wordpiece
@@ -38,6 +39,7 @@ _TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9-]*(?:\s[^<>]*)?/?>|<!--|<!DOCTYPE", re
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|([A-Za-z][A-Za-z0-9]{1,30}));")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+|[\w.+-]+@[\w-]+\.[\w.-]+", re.IGNORECASE)
 _REPEATED = re.compile(r"([^\w\s])\1+")
+_TEXTS_AT_ONCE = 1 << 16
 _HIGH_RUN = re.compile(r"[^\x00-\x7f]{2,}")
 _MISREAD_AS = ("cp1252", "latin-1", "cp1251")
 
@@ -46,10 +48,21 @@ class TokenizerError(ValueError):
     """A tokenizer cannot be trained, read or used."""
 
 
+class ScriptRules(Section):
+    """What differs for the texts of one script; what is left out holds as for all."""
+
+    script: Script
+    min_words: int | None = Field(None, ge=0, description="words that a text must have")
+    max_words: int | None = Field(None, gt=0, description="words of a text; each character of han, kana, thai is one")
+    urls: Literal["keep", "refuse"] | None = None
+    max_punctuation: int | None = Field(None, ge=0)
+
+
 class TextParams(Section):
     """What a text may be and how it becomes tokens; the bundle carries it to the service."""
 
     max_words: int = Field(gt=0, description="words of a text; a longer one is a problem")
+    min_words: int = Field(0, ge=0, description="words that a text must have; 0: any letter or digit will do")
     max_tokens: int = Field(ge=4, le=512, description="L: most token ids of a text, [CLS] and [SEP] included")
     vocabulary: int = Field(ge=32, description="most entries of a trained vocabulary")
     min_frequency: int = Field(2, ge=1, description="times a word piece must occur to be learnt")
@@ -60,6 +73,27 @@ class TextParams(Section):
         0, ge=0, description="times that one sign may follow itself, as in !!!!; a dash or dots may; 0: any"
     )
     tokenizer: str | None = Field(None, description="tokenizer.json, or a folder with vocab.txt, instead of training")
+    stop_words: tuple[str, ...] = Field((), description="words that a trained tokenizer passes over, in any case")
+    by_script: tuple[ScriptRules, ...] = Field(
+        (), description="rules of texts that are mostly in one script: [{script: han, max_words: 80}]"
+    )
+
+    @model_validator(mode="after")
+    def _own_tokenizer(self) -> Self:
+        if self.tokenizer and self.stop_words:
+            raise ValueError("stop_words are left out by a trained tokenizer; a given one (tokenizer) knows its own")
+        return self
+
+    def of(self, script: str) -> TextParams:
+        """These parameters as they are for texts of ``script``."""
+        changes = {
+            name: value
+            for rules in self.by_script
+            if rules.script == script
+            for name, value in rules
+            if name != "script" and value is not None
+        }
+        return self.model_copy(update=changes)
 
 
 def clean(text: str) -> str:
@@ -95,17 +129,21 @@ def problem(text: str, params: TextParams) -> str:
 
     Returns:
         ``reason: detail``, or empty. The reasons: ``lone_surrogate``, ``mojibake``, ``control_characters``,
-        ``html``, ``url``, ``punctuation``, ``empty``, ``too_long``, ``script``.
+        ``html``, ``url``, ``punctuation``, ``empty``, ``too_short``, ``too_long``, ``script``.
     """
     for judge in (_broken, _markup):
         if found := judge(text):
             return found
     cleaned = clean(text)
+    if params.by_script:
+        params = params.of(script(cleaned))
     if found := _noise(cleaned, params):
         return found
     if not any(map(str.isalnum, cleaned)):
         return "empty: no letter and no digit"
-    if (count := words(cleaned)) > params.max_words or len(cleaned) > _LETTERS_A_WORD * params.max_words:
+    if (count := words(cleaned)) < params.min_words:
+        return f"too_short: {count} words, asked {params.min_words}"
+    if count > params.max_words or len(cleaned) > _LETTERS_A_WORD * params.max_words:
         return f"too_long: {count} words, {len(cleaned)} characters, allowed {params.max_words} words"
     return _foreign(cleaned, params.scripts)
 
@@ -120,11 +158,23 @@ def train_tokenizer(texts: Iterable[str], params: TextParams) -> Tokenizer:
     Raises:
         TokenizerError: the texts hold no word, or the vocabulary is too small for their characters.
     """
-    tokenizer = _wordpiece({token: index for index, token in enumerate(SPECIAL_TOKENS)}, params.lower_case)
+    return learn_tokenizer(word_counts(texts, params), params)
+
+
+def word_counts(texts: Iterable[str], params: TextParams) -> Counter[str]:
+    """How often each word occurs, as a tokenizer's training sees words; counts of parts can be added."""
+    tokenizer = _trained(SPECIAL_TOKENS, params)
     counts: Counter[str] = Counter()
-    for text, count in Counter(texts).items():
-        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)):
-            counts[word] += count
+    texts = iter(texts)
+    while some := Counter(itertools.islice(texts, _TEXTS_AT_ONCE)):  # many are said again and again
+        for text, count in some.items():
+            for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)):
+                counts[word] += count
+    return counts
+
+
+def learn_tokenizer(counts: Mapping[str, int], params: TextParams) -> Tokenizer:
+    """The tokenizer of some ``word_counts``; raises as ``train_tokenizer`` does."""
     if not counts:
         raise TokenizerError("text: no word to train a tokenizer on; does the train split have captions or questions?")
     room = params.vocabulary - len(SPECIAL_TOKENS)
@@ -132,7 +182,7 @@ def train_tokenizer(texts: Iterable[str], params: TextParams) -> Tokenizer:
         pieces = wordpiece.train(counts, room, params.min_frequency)
     except ValueError as error:
         raise TokenizerError(f"text.vocabulary: {params.vocabulary}: {error}") from None
-    return _wordpiece({token: index for index, token in enumerate([*SPECIAL_TOKENS, *pieces])}, params.lower_case)
+    return _trained([*SPECIAL_TOKENS, *pieces], params)
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
@@ -154,6 +204,16 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     missing = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
     if missing:
         raise TokenizerError(f"{file}: the vocabulary lacks {', '.join(missing)}")
+    return _plain(tokenizer)
+
+
+def read_tokenizer(content: str) -> Tokenizer:
+    """The tokenizer that ``Tokenizer.to_str`` wrote of one of this module's."""
+    return _plain(Tokenizer.from_str(content))
+
+
+def _plain(tokenizer: Tokenizer) -> Tokenizer:
+    """Without padding and cuts, and with special tokens in texts as the characters that they are: no file says so."""
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
@@ -264,6 +324,20 @@ def _script_of(char: str) -> str:
         return ""
     name = unicodedata.name(char, "").split(" ")[0].lower()
     return _SCRIPT_NAMES.get(name, name)
+
+
+def _trained(tokens: Sequence[str], params: TextParams) -> Tokenizer:
+    """The tokenizer of a vocabulary of our own; its file tells what it leaves out, so that serving does, too."""
+    tokenizer = _wordpiece({token: index for index, token in enumerate(tokens)}, params.lower_case)
+    if params.stop_words:
+        words = "|".join(sorted(map(re.escape, params.stop_words), key=lambda word: (-len(word), word)))
+        pattern = Regex(rf"(?i)(?<![\p{{L}}\p{{N}}])(?:{words})(?![\p{{L}}\p{{N}}])")
+        unspaced = [word for word in params.stop_words if script(word) in ("han", "kana", "thai")]
+        steps = [tokenizer.normalizer, normalizers.Replace(pattern, " ")]
+        # A script without spaces has no edges of words to look for.
+        steps += [normalizers.Replace(word, " ") for word in sorted(unspaced, key=lambda word: (-len(word), word))]
+        tokenizer.normalizer = normalizers.Sequence(steps)
+    return tokenizer
 
 
 def _wordpiece(vocabulary: dict[str, int], lower_case: bool, strip_accents: bool = False) -> Tokenizer:

@@ -22,7 +22,7 @@ _LOWER = re.compile(
     r"^warnings$|_seconds$|_ms(_|$)|^bytes$|^peak_|_memory_|perplexity|error_rate"
 )
 _HIGHER = re.compile(
-    r"accuracy|precision|recall|f1$|roc_auc|_r\d+$|cider|bleu|miou|overlap$|looked_there|faithful_share|matching_score|"
+    r"accuracy|precision|recall|f1$|roc_auc|_r\d+$|cider|bleu|miou|overlap$|looked_there|(?:faithful|informative)_share|matching_score|"
     r"per_second$|^speedup|^rouge"
 )
 

@@ -2,7 +2,7 @@
 
 ::
 
-    bundle.json                format, tasks (decision, graphs and their inputs and outputs), file table
+    bundle.json                format, tasks (decision, graphs, their inputs and outputs, weights), file table
     <task>/<part>.onnx         one graph; an image input is uint8 [B, S, S, 3]
     tokenizer/tokenizer.json   the tokenizer of the training data
     params.json                the resolved parameters; ``image`` and ``text`` govern preprocessing
@@ -57,6 +57,8 @@ class BundledTask:
 
     decision: dict[str, Any]
     parts: dict[str, Part]
+    weights: str = "float32"
+    """What its matrix products are held in: ``float32``, or ``int8`` where the metric stood that."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,12 @@ class Bundle:
     def name(self) -> str:
         """Names the bundle by its content: the first 12 digits of the SHA-256 of its table of contents."""
         return sha256(self.folder / MANIFEST)[:12]
+
+    @property
+    def embedder(self) -> str:
+        """What makes vectors comparable: the hash of the graph that embeds images; empty without retrieval."""
+        task = self.tasks.get("retrieval")
+        return "" if task is None else str(self.files[task.parts["image"].file]["sha256"])
 
     def path(self, file: str) -> Path:
         """The path of a file of the table."""
@@ -132,7 +140,7 @@ def _task(entry: dict[str, Any]) -> BundledTask:
         name: Part(file=part["file"], inputs=_ports(part["inputs"]), outputs=_ports(part["outputs"]))
         for name, part in entry["parts"].items()
     }
-    return BundledTask(decision=dict(entry["decision"]), parts=parts)
+    return BundledTask(decision=dict(entry["decision"]), parts=parts, weights=entry.get("weights", "float32"))
 
 
 def _ports(entries: list[dict[str, Any]]) -> tuple[Port, ...]:

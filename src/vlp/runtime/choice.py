@@ -16,11 +16,13 @@ from typing import Literal
 import numpy as np
 
 from vlp.runtime.bundle import BundleError, Part
-from vlp.runtime.session import Engine, Graph, engine
+from vlp.runtime.session import Engine, check_ports, engine
 
-Runtime = Literal["auto", "onnxruntime", "openvino", "openvino-bf16"]
+Runtime = Literal["auto", "onnxruntime", "onnxruntime-cuda", "openvino", "openvino-bf16"]
 REFERENCE = "onnxruntime"
-OTHERS = ("openvino", "openvino-bf16")
+OTHERS = ("onnxruntime-cuda", "openvino", "openvino-bf16")
+_COARSEST = {"openvino-bf16": 2.0**-9}
+"""What an engine's numbers are rounded by at least: below it, opening the engine to see that is wasted."""
 _LENGTH, _ROWS = 8, 2
 _ROUNDS = 7
 
@@ -36,7 +38,7 @@ class Choice:
     """Why an engine is out of the question, by engine."""
 
 
-def open_graph(path: Path, part: Part, threads: int, runtime: Runtime, tolerance: float) -> tuple[Graph, Choice]:
+def choose(path: Path, part: Part, threads: int, runtime: Runtime, tolerance: float) -> tuple[Engine, Choice]:
     """Open a graph with the engine that ``runtime`` says.
 
     Args:
@@ -50,35 +52,52 @@ def open_graph(path: Path, part: Part, threads: int, runtime: Runtime, tolerance
         BundleError: the graph cannot be opened; or the engine asked for is not installed or not exact enough.
     """
     reference = engine(REFERENCE, path, threads)
-    graph = Graph(path, part, reference)
+    check_ports(path, part, reference)
     if runtime == REFERENCE:
-        return graph, Choice(engine=REFERENCE)
+        return reference, Choice(engine=REFERENCE)
     probe = _probe(part)
     try:
         wanted = reference.run(probe)
     except Exception as error:  # noqa: BLE001 - engines raise what they like; the graph still runs on real input
         if runtime != "auto":
             raise BundleError(f"{path}: {runtime} cannot be compared on made-up input ({error})") from None
-        return graph, Choice(engine=REFERENCE, refused=dict.fromkeys(OTHERS, "no comparison on made-up input"))
+        return reference, Choice(engine=REFERENCE, refused=dict.fromkeys(OTHERS, "no comparison on made-up input"))
     engines, refused = {REFERENCE: reference}, dict[str, str]()
     for name in OTHERS if runtime == "auto" else (runtime,):
         try:
-            found = engine(name, path, threads)
-            Graph(path, part, found)
+            engines[name] = _agreeing(name, path, part, threads, probe, wanted, tolerance)
         except BundleError as error:
             refused[name] = str(error)
-            continue
-        if (apart := difference(wanted, found.run(probe))) > tolerance:
-            refused[name] = f"differs by {apart:.2g}, {tolerance:.2g} allowed"
-        else:
-            engines[name] = found
     if runtime != "auto":
         if runtime in refused:
             raise BundleError(f"{path}: runtime {runtime}: {refused[runtime]}")
-        return Graph(path, part, engines[runtime]), Choice(engine=runtime)
+        return engines[runtime], Choice(engine=runtime)
     taken = _measure(engines, probe)
     best = min(taken, key=lambda name: taken[name])
-    return Graph(path, part, engines[best]), Choice(engine=best, milliseconds=taken, refused=refused)
+    return engines[best], Choice(engine=best, milliseconds=taken, refused=refused)
+
+
+def _agreeing(
+    name: str,
+    path: Path,
+    part: Part,
+    threads: int,
+    probe: dict[str, np.ndarray],
+    wanted: list[np.ndarray],
+    tolerance: float,
+) -> Engine:
+    """The engine ``name``, whose outputs are ``wanted`` within the tolerance.
+
+    Raises:
+        BundleError: it is not there, does not open the graph, or differs.
+    """
+    if (coarsest := _COARSEST.get(name, 0.0)) > tolerance:
+        raise BundleError(f"rounds by {coarsest:.2g}, {tolerance:.2g} allowed")
+    found = engine(name, path, threads)
+    check_ports(path, part, found)
+    if (apart := difference(wanted, found.run(probe))) > tolerance:
+        raise BundleError(f"differs by {apart:.2g}, {tolerance:.2g} allowed")
+    return found
 
 
 def difference(wanted: list[np.ndarray], found: list[np.ndarray]) -> float:

@@ -8,6 +8,7 @@ On disk a folder of two plain files: ``index.json`` (items) and ``vectors.npy`` 
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ from vlp.files import atomic
 
 FORMAT = 1
 ITEMS, VECTORS = "index.json", "vectors.npy"
+_UNIT = 1e-3
+"""How far from one the length of a vector may be that somebody sent."""
 
 
 class SearchError(ValueError):
@@ -116,16 +119,40 @@ class Index:
             SearchError: naming the file that is missing or damaged.
         """
         folder = Path(folder)
-        about = _read(folder / ITEMS)
+        try:
+            about = _parsed((folder / ITEMS).read_bytes(), folder / ITEMS)
+        except OSError as error:
+            raise SearchError(f"{folder / ITEMS}: cannot be read ({error}); make the index again") from None
         try:
             vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise SearchError(f"{folder / VECTORS}: cannot be read ({error}); make the index again") from None
+        return cls._of(about, vectors, folder / ITEMS)
+
+    @classmethod
+    def parse(cls, items: bytes, vectors: bytes) -> Self:
+        """The index of two files' contents, which anybody may have sent.
+
+        Args:
+            items: of ``index.json``.
+            vectors: of ``vectors.npy``.
+
+        Raises:
+            SearchError: naming the file and what is wrong with it.
+        """
+        about, found = _parsed(items, Path(ITEMS)), _array(vectors)
+        # What is no number compares as false.
+        if found.size and not (np.abs(np.linalg.norm(found, axis=1) - 1) < _UNIT).all():
+            raise SearchError(f"{VECTORS}: expected vectors of length one")
+        return cls._of(about, found, Path(ITEMS))
+
+    @classmethod
+    def _of(cls, about: dict[str, Any], vectors: np.ndarray, path: Path) -> Self:
         try:
-            items = [Item(id=str(item["id"]), texts=tuple(item["texts"])) for item in about["items"]]
+            items = [_item(item) for item in about["items"]]
             return cls(items, vectors, str(about["model"]))
         except (KeyError, TypeError) as error:
-            raise SearchError(f"{folder / ITEMS}: not the items of an index ({error!r})") from None
+            raise SearchError(f"{path}: not the items of an index ({error!r})") from None
 
 
 def direction(vectors: np.ndarray) -> np.ndarray:
@@ -143,11 +170,36 @@ def direction(vectors: np.ndarray) -> np.ndarray:
     return np.asarray(mean / length, np.float32)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _item(told: dict[str, Any]) -> Item:
+    texts = told["texts"]
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"texts: expected a list of texts, found {texts!r:.80}")
+    return Item(id=str(told["id"]), texts=tuple(texts))
+
+
+def _parsed(about: bytes, path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SearchError(f"{path}: cannot be read ({error}); make the index again") from None
+        found = json.loads(about.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise SearchError(f"{path}: not valid JSON ({error}); make the index again") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise SearchError(f"{path}: not an index of format {FORMAT}; make the index again")
     return found
+
+
+def _array(data: bytes) -> np.ndarray:
+    """The float32 matrix of an NPY file, no larger than the file is: NumPy's reader believes what the header says.
+
+    Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+    """
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, fortran, kind = read(file)
+    except (ValueError, KeyError, EOFError, RecursionError) as error:
+        raise SearchError(f"{VECTORS}: not an NPY file ({error})") from None
+    held = len(data) - file.tell()
+    if kind != np.float32 or fortran or len(shape) != 2 or min(shape) < 0 or 4 * shape[0] * shape[1] != held:
+        raise SearchError(f"{VECTORS}: expected rows of 32-bit floats, found {kind} {shape} in {held} bytes")
+    return np.frombuffer(data, np.float32, offset=file.tell()).reshape(shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -44,12 +45,14 @@ class Inputs:
         self.image_params = _section(bundle, "image", images.ImageParams)
         self.text_params = _section(bundle, "text", texts_.TextParams)
         self._pad = texts_.special_ids(self.tokenizer)["pad"]
+        self._decoding: threading.Semaphore | None = None
 
-    def limit_images(self, *, max_bytes: int, max_pixels: int) -> None:
+    def limit_images(self, *, max_bytes: int, max_pixels: int, at_once: int | None = None) -> None:
         """As of ``Predictor.limit_images``."""
         now = self.image_params
         tighter = {"max_bytes": min(max_bytes, now.max_bytes), "max_pixels": min(max_pixels, now.max_pixels)}
         self.image_params = now.model_copy(update=tighter)
+        self._decoding = None if at_once is None else threading.Semaphore(at_once)
 
     def pixels(self, image: bytes) -> np.ndarray:
         """An image file's bytes → uint8 [S, S, 3].
@@ -57,7 +60,10 @@ class Inputs:
         Raises:
             ImageError: the image is refused.
         """
-        return images.prepare(image, self.image_params).pixels
+        if self._decoding is None:
+            return images.prepare(image, self.image_params).pixels
+        with self._decoding:
+            return images.prepare(image, self.image_params).pixels
 
     def cleaned(self, texts: Sequence[str], field: str = "texts") -> list[str]:
         """The texts as training saw them.

@@ -12,24 +12,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from vlp import plugins
 from vlp.preprocessing.image import ImageError
 from vlp.records import Answer
 from vlp.runtime import bundle as bundles
 from vlp.runtime.bundle import Bundle, BundleError
-from vlp.runtime.choice import Choice, Runtime, open_graph
+from vlp.runtime.choice import Choice, Runtime
 from vlp.runtime.explain import Explanation
 from vlp.runtime.index import Hit, Index, SearchError
 from vlp.runtime.inputs import InputError, Inputs
+from vlp.runtime.opening import Ran, Running, open_tasks, unheard
 from vlp.runtime.tasks.base import Answering
-from vlp.runtime.threads import usable_processors
 
 if TYPE_CHECKING:
     from vlp.runtime.tasks.segmentation import Segmentation
 
-__all__ = ["Answer", "BundleError", "Hit", "ImageError", "Index", "InputError", "Predictor"]
-
-TASKS = "vlp.runtime.tasks"
+__all__ = ["Answer", "BundleError", "Hit", "ImageError", "Index", "InputError", "Predictor", "SearchError"]
 
 
 class Predictor:
@@ -54,19 +51,23 @@ class Predictor:
         cls,
         folder: str | Path,
         *,
-        threads: int | None = None,
         verify: bool = True,
+        threads: int | None = None,
         runtime: Runtime = "onnxruntime",
         tolerance: float = 1e-4,
+        batch: int = 1,
+        ran: Ran = unheard,
     ) -> Self:
         """Open the bundle in ``folder`` and every graph of it.
 
         Args:
             folder: what the export stage wrote.
-            threads: of one call; by default what affinity and the control group's quota leave this process.
             verify: check every file's SHA-256 first.
+            threads: of one call; by default what affinity and the control group's quota leave this process.
             runtime: the engine, or ``auto``: for each graph the fastest that agrees, measured on opening.
             tolerance: what another engine's outputs may differ from ONNX Runtime's by, as a share of the largest.
+            batch: rows that calls of several threads may be answered by in one run; 1: each by itself.
+            ran: told of each such run.
 
         Raises:
             BundleError: a file is missing, damaged or not what ``bundle.json`` says; the message names it. Or the
@@ -74,21 +75,7 @@ class Predictor:
         """
         bundle = bundles.read(Path(folder), verify=verify)
         inputs = Inputs(bundle)
-        threads = usable_processors() if threads is None else threads
-        answering: dict[str, Answering] = {}
-        engines: dict[str, Choice] = {}
-        for name, task in bundle.tasks.items():
-            try:
-                plugin = plugins.find(TASKS, name)
-            except plugins.UnknownPluginError as error:
-                raise BundleError(f"{bundle.folder}: a task that this version cannot answer ({error})") from None
-            graphs = {}
-            for key, part in task.parts.items():
-                graphs[key], engines[f"{name}/{key}"] = open_graph(
-                    bundle.path(part.file), part, threads, runtime, tolerance
-                )
-            answering[name] = plugin.Answers(inputs, task, graphs)
-        return cls(bundle, inputs, answering, engines)
+        return cls(bundle, inputs, *open_tasks(bundle, inputs, Running(threads, runtime, tolerance, batch, ran)))
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -105,14 +92,15 @@ class Predictor:
             raise BundleError(f"{self.bundle.folder}: no task {name!r}; it holds {', '.join(self.tasks) or 'none'}")
         return self._answering[name]
 
-    def limit_images(self, *, max_bytes: int, max_pixels: int) -> None:
+    def limit_images(self, *, max_bytes: int, max_pixels: int, at_once: int | None = None) -> None:
         """Refuse images above these, too: a service may allow less than the training data had.
 
         Args:
             max_bytes: of a file.
             max_pixels: width times height.
+            at_once: images that are decoded at a time: a decoded one is many times its file's size.
         """
-        self.inputs.limit_images(max_bytes=max_bytes, max_pixels=max_pixels)
+        self.inputs.limit_images(max_bytes=max_bytes, max_pixels=max_pixels, at_once=at_once)
 
     def match(self, image: bytes, texts: Sequence[str]) -> list[Answer]:
         """Is each text true of the image? The image is encoded once.
@@ -272,7 +260,7 @@ class Predictor:
             SearchError: an item has neither.
             BundleError: the bundle has no retrieval task.
         """
-        found: Index = self.task("retrieval").index(images or {}, texts or {}, self._embedder)
+        found: Index = self.task("retrieval").index(images or {}, texts or {}, self.bundle.embedder)
         return found
 
     def retrieve(
@@ -306,18 +294,15 @@ class Predictor:
             SearchError: there is no query, an id is unknown, or another model made the index.
             BundleError: the bundle has no retrieval task.
         """
-        answers = self.task("retrieval")
-        if index.model != self._embedder:
-            raise SearchError(f"the index was made by another model than {self.bundle.folder}; make it again")
-        found: list[Hit] = answers.retrieve(index, image, texts, like, k, look)
+        self.check_index(index)
+        found: list[Hit] = self.task("retrieval").retrieve(index, image, texts, like, k, look)
         return found
 
-    @property
-    def _embedder(self) -> str:
-        """What makes vectors comparable: the hash of the graph that embeds images."""
-        files = self.bundle.files
-        return (
-            str(files[self.bundle.tasks["retrieval"].parts["image"].file]["sha256"])
-            if "retrieval" in self.bundle.tasks
-            else ""
-        )
+    def check_index(self, index: Index) -> None:
+        """Refuse an index whose vectors are not comparable with this bundle's.
+
+        Raises:
+            SearchError: another model made it.
+        """
+        if index.model != self.bundle.embedder:
+            raise SearchError(f"the index was made by another model than bundle {self.bundle.name}; make it again")

@@ -44,28 +44,39 @@ class Engine(Protocol):
         """The outputs, in order, of one array for each input."""
 
 
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+# 32 bits are meant: TF32 keeps ten of the mantissa's 23 bits.
+_CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+
+
 class OnnxRuntime:
     """ONNX Runtime in 32 bits, in the same order of additions each time.
 
     Args:
         path: the ONNX file.
         threads: of one run.
+        cuda: on the GPU; what its provider lacks runs on the processor.
 
     Raises:
-        BundleError: the file is no graph.
+        BundleError: the file is no graph; or there is no GPU, or no package that uses one.
     """
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, *, cuda: bool = False) -> None:
+        if cuda and CUDA not in onnxruntime.get_available_providers():
+            raise BundleError("the runtime onnxruntime-cuda is not installed: pip install onnxruntime-gpu")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.use_deterministic_compute = True
         options.log_severity_level = 3  # errors only: what matters is raised
+        providers: list[Any] = [(CUDA, _CUDA_OPTIONS), CPU] if cuda else [CPU]
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except _UNREADABLE as error:
             raise BundleError(f"{path}: ONNX Runtime {onnxruntime.__version__} does not open it ({error})") from None
+        if cuda and CUDA not in self._session.get_providers():  # it falls back without a word
+            raise BundleError("the runtime onnxruntime-cuda finds no GPU that it can use")
         self.inputs: Sequence[str] = [port.name for port in self._session.get_inputs()]
         self.outputs: Sequence[str] = [port.name for port in self._session.get_outputs()]
 
@@ -116,38 +127,44 @@ class OpenVino:
 
 
 def engine(name: str, path: Path, threads: int) -> Engine:
-    """The engine ``name``: ``onnxruntime``, ``openvino`` or ``openvino-bf16``, with the graph of ``path`` opened.
+    """The engine ``name`` with the graph of ``path`` opened.
+
+    Args:
+        name: ``onnxruntime``, ``onnxruntime-cuda``, ``openvino`` or ``openvino-bf16``.
+        path: the ONNX file.
+        threads: of one run.
 
     Raises:
         BundleError: it is not installed, or cannot run the graph.
     """
-    if name == "onnxruntime":
-        return OnnxRuntime(path, threads)
+    if name.startswith("onnxruntime"):
+        return OnnxRuntime(path, threads, cuda=name == "onnxruntime-cuda")
     return OpenVino(path, threads, "bf16" if name == "openvino-bf16" else "f32")
+
+
+def check_ports(path: Path, part: Part, engine: Engine) -> None:
+    """Check that a graph has the inputs and outputs that the bundle lists.
+
+    Raises:
+        BundleError: it has others.
+    """
+    for what, listed, found in (("inputs", part.inputs, engine.inputs), ("outputs", part.outputs, engine.outputs)):
+        if (names := [port.name for port in listed]) != list(found):
+            raise BundleError(f"{path}: {what} {list(found)}, but bundle.json lists {names}; export again")
 
 
 class Graph:
     """A graph and its named outputs.
 
     Args:
-        path: the ONNX file.
         part: its inputs and outputs, as the bundle lists them.
         engine: with the graph opened.
-
-    Raises:
-        BundleError: the file is a graph with other inputs or outputs than listed.
     """
 
-    def __init__(self, path: Path, part: Part, engine: Engine) -> None:
+    def __init__(self, part: Part, engine: Engine) -> None:
         self.part = part
         self._engine = engine
         self._outputs = [port.name for port in part.outputs]
-        for what, listed, found in (
-            ("inputs", part.inputs, engine.inputs),
-            ("outputs", part.outputs, engine.outputs),
-        ):
-            if (names := [port.name for port in listed]) != list(found):
-                raise BundleError(f"{path}: {what} {list(found)}, but bundle.json lists {names}; export again")
 
     def __call__(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Run the graph on the arrays that it has inputs for; other arrays are left alone."""

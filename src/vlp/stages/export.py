@@ -8,7 +8,7 @@ from typing import Any
 from vlp import params as parameters
 from vlp import plugins
 from vlp.data.loading import Prepared
-from vlp.export import bundle, lineage, onnx
+from vlp.export import bundle, lineage, onnx, quantization
 from vlp.export.parity import base as parity
 from vlp.files import atomic, write_json
 from vlp.params import Section
@@ -38,6 +38,12 @@ def main() -> None:
     params = parameters.load(Params)
     prepared = Prepared(PREPARED)
     tasks = {name: plugins.find("vlp.tasks", name).Task.load(TASKS / name, prepared) for name in sorted(params.tasks)}
+
+    def measure(name: str, predictor: Predictor, split: str = "validation") -> parity.Parity:
+        compare = plugins.find("vlp.export.parity", name).comparison
+        return parity.measure(compare(tasks[name], predictor, prepared.split(split), params.export.samples))
+
+    light: dict[str, parity.Parity] = {}
     measured: dict[str, parity.Parity] = {}
     with atomic(BUNDLE, folder=True) as folder:
         contents = bundle.Contents(
@@ -47,16 +53,29 @@ def main() -> None:
             metrics={name: EVALUATION / name / "metrics.json" for name in tasks},
             lineage=lineage.of_content(PREPARED, [TASKS / name for name in tasks]),
         )
+        if params.export.int8:
+            light = quantization.lighten(folder, contents, measure, params.export)
         bundle.write(folder, contents)
         predictor = Predictor.open(folder)
-        for name, task in tasks.items():
-            compare = plugins.find("vlp.export.parity", name).comparison
-            measured[name] = parity.measure(compare(task, predictor, prepared.split("test"), params.export.samples))
-            parity.check(name, measured[name], params.export)
-    size = {name: sum(path.stat().st_size for path in (BUNDLE / name).iterdir()) for name in tasks}
-    exact = {name: {"onnxruntime": found.exact | {"bytes": size[name]}} for name, found in measured.items()}
+        for name in tasks:
+            measured[name] = measure(name, predictor, "test")
+            rounded = name in light and quantization.stands(light[name], params.export)
+            parity.check(name, measured[name], params.export, rounded=rounded)
+    _write(measured, light, params.export)
+
+
+def _write(measured: dict[str, parity.Parity], light: dict[str, parity.Parity], limits: parity.ExportParams) -> None:
+    """The figures of each task by what runs it, and what quantising it would have cost or does."""
+    exact: dict[str, dict[str, Any]] = {}
+    timing: dict[str, dict[str, Any]] = {}
+    for name, found in measured.items():
+        size = sum(path.stat().st_size for path in (BUNDLE / name).iterdir())
+        exact[name] = {"onnxruntime": found.exact | {"bytes": size}}
+        timing[name] = {"onnxruntime": found.timing}
+        if name in light:
+            kept = quantization.stands(light[name], limits)
+            exact[name]["int8"] = {"kept": kept, "validation_metric_drop": light[name].metric_drop}
     write_json(METRICS / "export.json", exact)
-    timing = {name: {"onnxruntime": found.timing} for name, found in measured.items()}
     write_json(METRICS / "timing" / "export.json", timing)
 
 

@@ -1,11 +1,16 @@
-"""Stage ``preprocess``: drop what was refused, split by group, train the tokenizer, write pixels and token ids."""
+"""Stage ``preprocess``: drop what was refused, split by group, train the tokenizer, write pixels and token ids.
+
+A run that was killed goes on at its last finished shards.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from vlp import files, params
-from vlp.data import preparation
+from pydantic import Field
+
+from vlp import params, plugins
+from vlp.data import preparation, resume
 from vlp.data.split import SplitParams
 from vlp.params import Section
 from vlp.preprocessing.image import ImageParams
@@ -13,21 +18,32 @@ from vlp.preprocessing.text import TextParams
 from vlp.stages.base import run
 
 INGESTED, VALIDATED, PREPARED = Path("data/ingested"), Path("data/validated"), Path("data/prepared")
+ENGINES = "vlp.data.engines"
+
+
+class PreprocessParams(Section):
+    """``preprocess``: where the work is done; what is written does not depend on it."""
+
+    engine: str = Field("local", description="a file of src/vlp/data/engines")
 
 
 class Params(Section):
-    """The sections that this stage reads."""
+    """The sections that this stage reads, besides the chosen engine's own."""
 
     seed: int
     image: ImageParams
     text: TextParams
     split: SplitParams
+    preprocess: PreprocessParams
 
 
 def main() -> None:
     """Write ``data/prepared`` from ``data/ingested`` and ``data/validated``."""
     chosen = params.load(Params)
-    with files.atomic(PREPARED, folder=True) as folder:
+    engine = plugins.find(ENGINES, chosen.preprocess.engine)
+    options = params.load_section(f"engines.{chosen.preprocess.engine}", engine.Params)
+    key = resume.fingerprint(chosen.seed, chosen.image, chosen.text, chosen.split, folders=(INGESTED, VALIDATED))
+    with resume.resumable(PREPARED, key) as folder:
         preparation.run(
             INGESTED,
             VALIDATED,
@@ -36,6 +52,7 @@ def main() -> None:
             image=chosen.image,
             text=chosen.text,
             split=chosen.split,
+            engine=engine.Engine(options),
         )
 
 

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import torch
 from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vlp.data.loading import Examples, Prepared
+from vlp.models.features import ImageFeatures
 from vlp.models.modeling import VLPModel
 from vlp.params import Section
 from vlp.recipe import Recipe, TransferParams
@@ -186,6 +188,54 @@ def image_part(model: VLPModel, images: Tensor) -> ExportPart:
         dynamic={"images": {0: "images"}},
         outputs=("image_tokens", "image_pooled"),
     )
+
+
+Answering = Callable[[ImageFeatures, Tensor, Tensor], Tensor]
+"""What a task makes of image features, token ids [N, L] and their mask [N, L]: one row a text."""
+
+
+def fused_part(task: Task, answer: Answering, images: Tensor, output: str) -> ExportPart:
+    """The graph behind ``image`` of a task that fuses: features of N images and N texts to N answers.
+
+    Args:
+        task: in eval mode; its weights become the graph's.
+        answer: a method of it.
+        images: as of ``image_part``.
+        output: what the graph's output is called.
+    """
+    features = task.model.encode_image(images)
+    ids = torch.full((2, 8), task.prepared.mask_id, dtype=torch.int64)
+    text = {0: "texts", 1: "length"}
+    return ExportPart(
+        module=_Fused(task, answer),
+        inputs={
+            "image_tokens": features.tokens.detach(),
+            "image_pooled": features.pooled.detach(),
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+        },
+        dynamic={
+            "image_tokens": {0: "texts"},
+            "image_pooled": {0: "texts"},
+            "input_ids": text,
+            "attention_mask": text,
+        },
+        outputs=(output,),
+    )
+
+
+class _Fused(nn.Module):
+    def __init__(self, task: Task, answer: Answering) -> None:
+        super().__init__()
+        self.task, self.answer = task, answer
+
+    def forward(self, image_tokens: Tensor, image_pooled: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.answer(ImageFeatures(tokens=image_tokens, pooled=image_pooled), input_ids, attention_mask)
+
+
+def grey(model: VLPModel, image_size: int) -> ImageFeatures:
+    """Features of a picture that shows nothing (mid-grey), one row: it serves any number of consecutive texts."""
+    return model.encode_image(torch.full((1, image_size, image_size, 3), 128, dtype=torch.uint8))
 
 
 class _Image(nn.Module):

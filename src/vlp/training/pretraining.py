@@ -77,7 +77,11 @@ class Pretraining(nn.Module):
         own = params.objective_params()
         self.model = model
         sizes = Sizes(
-            image=model.image_width, text=model.text_width, fused=model.fused_width, grid=model.image_encoder.grid
+            image=model.image_width,
+            text=model.text_width,
+            fused=model.fused_width,
+            grid=model.image_encoder.grid,
+            has_tokens=model.fusion.has_tokens,
         )
         self.heads: dict[str, Objective] = {
             name: plugins.find(OBJECTIVES, name).Head(section, prepared, sizes) for name, section in own.items()

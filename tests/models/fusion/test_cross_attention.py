@@ -53,3 +53,11 @@ def test_where_each_word_looks_can_be_seen() -> None:
         assert one.shape == (4, 4, 7, 16)
         torch.testing.assert_close(one.sum(-1), torch.ones(4, 4, 7))
         torch.testing.assert_close(one, other)
+
+
+def test_what_each_word_counts_can_be_seen() -> None:
+    model, (ids, mask) = backbones.backbone("cross_attention, counting"), backbones.texts(4)
+    text, image = model.encode_text(ids, mask), model.encode_image(backbones.images(2))
+    gates = model.fuse(text, mask, image).gates
+    assert [tuple(layer.shape) for layer in gates] == [(4, 2, 7, 16)] * len(model.fusion.blocks)
+    assert backbones.backbone().fuse(text, mask, backbones.backbone().encode_image(backbones.images(2))).gates == ()

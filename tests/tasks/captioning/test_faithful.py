@@ -24,3 +24,19 @@ def test_pictures_without_a_scene_are_not_judged() -> None:
 def test_a_caption_is_sorted_by_what_it_speaks_of() -> None:
     texts = ["there is a red circle", "there are two stars", "the star is below the ring", "hello"]
     assert [faithful.kind(text) for text in texts] == ["exists", "count", "relation", "unparsed"]
+
+
+def test_what_an_empty_picture_makes_true_says_nothing_of_what_is_there() -> None:
+    for text in (
+        "there is no black ring",
+        "the star is not large",
+        "there are at most two stars",
+        "there are zero rings",
+    ):
+        assert not faithful.says_what_is_there(text), text
+    for text in ("there are as many rings as stars", "hello", ""):
+        assert not faithful.says_what_is_there(text), text
+    for text in ("there is a red circle", "there are two stars", "there are at least two stars", "the star is large"):
+        assert faithful.says_what_is_there(text), text
+    for text in ("the star is right of the circle", "there are more rings than stars"):
+        assert faithful.says_what_is_there(text), text

@@ -59,6 +59,16 @@ def grids(made: Task, prepared: Prepared, rows: range) -> torch.Tensor:
         return made.model.image_encoder(prepared.split("train").images(rows)).tokens
 
 
+def test_kinds_that_are_left_out_are_not_learnt_unless_an_image_has_no_others(prepared: Prepared) -> None:
+    made, split = task(prepared, leave_out=("negation", "count")), prepared.split("train")
+    for row in range(len(split)):
+        entries = split.values("captions", row)
+        others = [entry["ids"] for entry in entries if entry["kind"] not in ("negation", "count")]
+        assert [ids.tolist() for ids in made._learnt(split, row)] == others and others
+    every = tuple({str(entry["kind"]) for row in range(len(split)) for entry in split.values("captions", row)})
+    assert len(task(prepared, leave_out=every)._learnt(split, 0)) == len(split.values("captions", 0))
+
+
 def test_what_it_writes_is_said_in_the_words_of_the_data(trained: Task, prepared: Prepared) -> None:
     train = prepared.split("train")
     known = {

@@ -36,7 +36,7 @@ def test_the_last_layers_are_the_fusion_blocks(prepared: Prepared, layers: int) 
         image = model.fusion.image_embedding(grid)
         torch.testing.assert_close(made.image(grid), image)
         # One token sees nothing but itself, so that causal and full attention are the same.
-        expected, _ = block(text, mask_bias(torch.ones(2, 1), text.dtype), *block.cross_attention.memory(image))
+        expected, _, _ = block(text, mask_bias(torch.ones(2, 1), text.dtype), *block.cross_attention.memory(image))
         found = made.language_model.transformer.h[-1](text, None, None, image)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     words = model.get_input_embeddings().weight

@@ -123,15 +123,26 @@ def test_yes_and_no_start_from_the_matching_head_and_words_from_the_masked_text_
         "decoder.weight": torch.arange(size).float()[:, None].expand(size, width),
         "decoder.bias": torch.arange(size).float(),
     }
-    before = made.masked.decoder.weight.clone()
+    before = made.head.masked.decoder.weight.clone()
     made.warm_start({"matching": matching, "masked_text": masked})
     yes, no, red = (made.answers.index(answer) for answer in ("yes", "no", "red"))
-    assert torch.equal(made.pooled.weight[yes], -made.pooled.weight[no])
-    assert made.pooled.weight[yes, 0] == 0.25 and made.pooled.bias[yes] == 1.0
+    assert torch.equal(made.head.pooled.weight[yes], -made.head.pooled.weight[no])
+    assert made.head.pooled.weight[yes, 0] == 0.25 and made.head.pooled.bias[yes] == 1.0
     number = made._answer_ids()[red]
-    assert torch.equal(made.masked.decoder.weight[red], torch.full((width,), float(np.mean(number))))
+    assert torch.equal(made.head.masked.decoder.weight[red], torch.full((width,), float(np.mean(number))))
     unknown = [place for place, ids in enumerate(made._answer_ids()) if not ids]
-    assert torch.equal(made.masked.decoder.weight[unknown], before[unknown])
+    assert torch.equal(made.head.masked.decoder.weight[unknown], before[unknown])
+
+
+def test_it_starts_from_the_answering_head_where_that_knows_the_same_answers(prepared: Prepared) -> None:
+    made = task(prepared)
+    learnt = {f"head.{name}": torch.full_like(value, 0.5) for name, value in made.head.state_dict().items()}
+    made.warm_start({"answering": learnt})
+    assert all(bool((value == 0.5).all()) for value in made.head.state_dict().values())
+    fewer = task(prepared, answers=2)
+    before = {name: value.clone() for name, value in fewer.head.state_dict().items()}
+    fewer.warm_start({"answering": learnt})
+    assert all(torch.equal(value, before[name]) for name, value in fewer.head.state_dict().items())
 
 
 def test_a_fusion_without_fused_tokens_reads_the_pooled_state_alone(prepared: Prepared) -> None:
@@ -139,7 +150,7 @@ def test_a_fusion_without_fused_tokens_reads_the_pooled_state_alone(prepared: Pr
     made = Task(parse(Params, section, "t"), models.model(prepared, models.CONCAT_MLP), prepared)
     made.warm_start({})
     batch = made.collate(prepared.split("train"), range(4), np.random.default_rng(0))
-    assert made.masked is None and torch.isfinite(made(batch)["vqa_loss"])
+    assert made.head.masked is None and torch.isfinite(made(batch)["vqa_loss"])
 
 
 def test_questions_of_answers_outside_the_vocabulary_are_never_drawn_and_always_wrong(prepared: Prepared) -> None:

@@ -57,13 +57,14 @@ class Params(Place):
         return value
 
 
-def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
+def read(root: Path, params: Params, seed: int, start: int = 0) -> Iterator[Record]:
     """A record a picture, sorted by path; what is no picture of a class is counted in the log.
 
     Args:
         root: the folder of the class folders.
         params: what the folders mean.
         seed: chooses the classes that false twins name.
+        start: pictures to pass over, unread.
 
     Raises:
         ValueError: there is no picture in a class folder, or a folder at the top is no split.
@@ -74,7 +75,7 @@ def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
     known = sorted({_label(folder, names) for _, folder, _ in pictures if not _undecodable(folder)})
     if unused := sorted(names.keys() - {folder for _, folder, _ in pictures}):
         logger.warning("%s: no pictures of %d classes: %s", params.class_names, len(unused), ", ".join(unused[:10]))
-    for name, folder, split in pictures:
+    for name, folder, split in pictures[start:]:
         if _undecodable(name):
             yield refused(name, "the path is not UTF-8; rename it")
             continue

@@ -44,16 +44,17 @@ class Params(Section):
     kinds: KindMix = Field(KindMix(), description="how often each kind of statement is drawn")
 
 
-def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
+def read(root: Path, params: Params, seed: int, start: int = 0) -> Iterator[Record]:
     """Make the records, in order, on all cores.
 
     Args:
         root: not read: this source needs no files.
         params: how many and what.
         seed: of everything.
+        start: the first one to make.
     """
     del root
-    yield from ordered_map(partial(record, params=params, seed=seed), range(params.records))
+    yield from ordered_map(partial(record, params=params, seed=seed), range(start, params.records))
 
 
 def injected_faults(params: Params, seed: int) -> Iterator[Row]:

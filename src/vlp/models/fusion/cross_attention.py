@@ -13,7 +13,7 @@ from typing import ClassVar, Self, cast
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from vlp.models.attention import CrossAttention, GridEmbedding, SelfAttention, feed_forward, mask_bias
+from vlp.models.attention import Counting, CrossAttention, GridEmbedding, SelfAttention, feed_forward, mask_bias
 from vlp.models.features import Fused, ImageFeatures, TextFeatures
 from vlp.params import Section
 
@@ -27,6 +27,7 @@ class Params(Section):
     mlp_ratio: float = Field(gt=0, description="width inside a feed-forward block, in multiples of hidden")
     self_attention: bool = Field(default=True, description="let text tokens see each other between looks at the image")
     dropout: float = Field(ge=0, lt=1, description="of attention probabilities and block outputs")
+    counting_heads: int = Field(default=0, ge=0, description="of each block, that sum instead of average; 0: none")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -45,17 +46,31 @@ class Block(nn.Module):
         self.self_attention = SelfAttention(width, params.heads, params.dropout) if params.self_attention else None
         self.cross_norm = nn.LayerNorm(width)
         self.cross_attention = CrossAttention(width, params.heads, params.dropout)
+        counting = params.counting_heads
+        self.counting = Counting(width, counting, width // params.heads) if counting else None
         self.dropout = nn.Dropout(params.dropout)
         self.feed_forward = feed_forward(width, params.mlp_ratio, params.dropout)
 
-    def forward(self, text: Tensor, bias: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """[N, L, D], [N, 1, 1, L], the image's keys and values [B, heads, P, d] → [N, L, D], map [N, heads, L, P]."""
+    def memory(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Of image tokens [B, P, D] keys, values and, where the block counts, what it counts by: [B, heads, P, d]."""
+        counted = () if self.counting is None else (self.counting.memory(image),)
+        return *self.cross_attention.memory(image), *counted
+
+    def forward(
+        self, text: Tensor, bias: Tensor, key: Tensor, value: Tensor, counted: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """[N, L, D], [N, 1, 1, L] and the image's ``memory`` → [N, L, D], map [N, heads, L, P], gates likewise."""
         if self.self_attention is not None and self.self_norm is not None:
             heard, _ = self.self_attention(self.self_norm(text), bias)
             text = text + self.dropout(heard)
-        seen, attention = self.cross_attention(self.cross_norm(text), key, value)
+        asked = self.cross_norm(text)
+        seen, attention = self.cross_attention(asked, key, value)
+        gates: Tensor | None = None
+        if self.counting is not None and counted is not None:
+            number, gates = self.counting(asked, counted)
+            seen = seen + number
         text = text + self.dropout(seen)
-        return text + self.feed_forward(text), attention
+        return text + self.feed_forward(text), attention, gates
 
 
 class Fusion(nn.Module):
@@ -83,7 +98,7 @@ class Fusion(nn.Module):
         """What can be done once an image, however many texts look at it.
 
         Returns:
-            ``tokens`` [B, P, D]; ``memory``: keys and values of each block, [B, heads, P, d].
+            ``tokens`` [B, P, D]; ``memory``: of each block, as of ``Block.memory``.
         """
         tokens = self.image_embedding(image.tokens)
         return ImageFeatures(tokens=tokens, pooled=image.pooled, memory=self._memory(tokens))
@@ -97,18 +112,21 @@ class Fusion(nn.Module):
             image: embedded; N rows, or B where each serves N / B consecutive texts.
 
         Returns:
-            ``tokens`` [N, L, D], ``pooled`` [N, D] and ``attention``.
+            ``tokens`` [N, L, D], ``pooled`` [N, D], ``attention`` and, where the blocks count, ``gates``.
         """
         tokens = self.text_projection(text.tokens)
         bias = mask_bias(attention_mask, tokens.dtype)
         memory = image.memory or self._memory(image.tokens)
+        each = len(memory) // len(self.blocks)
         maps: list[Tensor] = []
-        for block, key, value in zip(self.blocks, memory[::2], memory[1::2], strict=True):
-            tokens, attention = block(tokens, bias, key, value)
+        gates: list[Tensor] = []
+        for number, block in enumerate(self.blocks):
+            tokens, attention, opened = block(tokens, bias, *memory[number * each : (number + 1) * each])
             maps.append(attention)
+            gates += [] if opened is None else [opened]
         tokens = self.norm(tokens)
-        return Fused(tokens=tokens, pooled=tokens[:, 0], attention=tuple(maps))
+        return Fused(tokens=tokens, pooled=tokens[:, 0], attention=tuple(maps), gates=tuple(gates))
 
     def _memory(self, tokens: Tensor) -> tuple[Tensor, ...]:
         blocks = cast("list[Block]", list(self.blocks))
-        return tuple(part for block in blocks for part in block.cross_attention.memory(tokens))
+        return tuple(part for block in blocks for part in block.memory(tokens))

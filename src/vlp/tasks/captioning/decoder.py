@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
 
 from vlp.models.attention import GridEmbedding
+from vlp.models.weights import quiet_transformers
 from vlp.params import Section
 
 
@@ -90,9 +91,10 @@ class Decoder(nn.Module):
         """Take the weights of ``params.path``, if there is one."""
         if params.path is None:
             return
-        read: Any = AutoModelForCausalLM.from_pretrained(
-            params.path, local_files_only=True, use_safetensors=True, attn_implementation="eager"
-        )
+        with quiet_transformers():
+            read: Any = AutoModelForCausalLM.from_pretrained(
+                params.path, local_files_only=True, use_safetensors=True, attn_implementation="eager"
+            )
         if params.new_vocabulary:
             read.resize_token_embeddings(vocabulary)
             embeddings = {id(part.weight): part for part in (read.get_input_embeddings(), read.get_output_embeddings())}

@@ -8,7 +8,7 @@ import numpy as np
 
 from vlp.data.scenes.grammar import parse
 from vlp.data.scenes.oracle import holds
-from vlp.data.scenes.statements import Statement
+from vlp.data.scenes.statements import CompareNumber, Count, Exists, Is, Relation, Statement
 from vlp.data.scenes.world import Scene, SceneError
 
 
@@ -27,6 +27,23 @@ def _outcome(text: str, annotation: str | None) -> float:
         return float("nan")
     statement = parse(text)
     return float(statement is not None and holds(statement, scene))
+
+
+def says_what_is_there(text: str) -> bool:
+    """Whether a caption is a statement that a picture with nothing in it would make false.
+
+    Those that deny (*there is no …*, *is not …*) or bound from above (*at most two …*, *zero …*) are not, nor are
+    comparisons that two zeros meet (*as many … as …*).
+    """
+    match parse(text):
+        case (
+            None | Exists(_, True) | Is(_, _, True) | Relation(_, _, _, True) | Count("at most", _, _) | Count(_, 0, _)
+        ):
+            return False
+        case CompareNumber(_, "as many", _):
+            return False
+        case _:
+            return True
 
 
 def kind(text: str) -> str:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from vlp.data.loading import Examples, Prepared, draw, in_order, pad
+from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad
 from vlp.data.slices import object_counts, word_counts
 from vlp.evaluation.intervals import Bootstrap
 from vlp.evaluation.slices import by_slice
@@ -54,6 +55,10 @@ class Params(TaskParams):
     """``tasks.captioning``."""
 
     captions_per_image: int = Field(gt=0, description="drawn a step")
+    leave_out: tuple[str, ...] = Field(
+        (),
+        description="kinds of captions that are not learnt, where an image has others: denials are easy to make",
+    )
     train_image_encoder: bool = Field(True, description="false: the decoder alone learns")
     decoder: DecoderParams
     decoding: DecodingParams = GREEDY
@@ -70,6 +75,7 @@ class Task(base.Task):
         super().__init__(params, model, prepared)
         self.begin_id, self.end_id = prepared.summary["cls_id"], prepared.summary["sep_id"]
         self.longest: int = prepared.summary["max_tokens"]
+        self._kinds: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.decoder = Decoder(
             params.decoder,
             prepared.vocabulary_size,
@@ -93,7 +99,7 @@ class Task(base.Task):
         """
         texts, owner = [], []
         for place, row in enumerate(rows):
-            mine = [ids for ids in examples.ids("captions", "ids", row) if ids is not None]
+            mine = self._learnt(examples, row)
             if not mine:
                 raise ValueError(
                     f"{examples.folder}: record {examples.strings('id')[row]!r} has no caption to learn from: set "
@@ -105,6 +111,21 @@ class Task(base.Task):
         captions = pad([ids[:-1] for ids in texts], owner, self.prepared.pad_id)
         captions.targets = pad([ids[1:] for ids in texts], owner, IGNORE).input_ids
         return Batch(images=examples.images(rows), texts={"caption": captions}, targets={})
+
+    def _learnt(self, examples: Examples, row: int) -> list[TokenIds]:
+        """The captions of one image, those of the kinds that are left out only where it has no other."""
+        mine = [ids for ids in examples.ids("captions", "ids", row) if ids is not None]
+        if not self.params.leave_out:
+            return mine
+        if examples.split not in self._kinds:
+            flat = pc.list_flatten(examples.table["captions"])
+            self._kinds[examples.split] = (
+                np.array(pc.struct_field(flat, "kind").to_pylist()),
+                np.concatenate([[0], np.cumsum(examples.lengths("captions"))]),
+            )
+        kinds, start = self._kinds[examples.split]
+        own = kinds[start[row] : start[row + 1]].tolist()
+        return [ids for ids, kind in zip(mine, own, strict=True) if kind not in self.params.leave_out] or mine
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of each token behind those before it."""
@@ -177,6 +198,9 @@ class Task(base.Task):
     def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:
         """CIDEr-D, BLEU-4 and, on scenes, the share of true captions, beside captions that no decoder wrote.
 
+        ``faithful_share`` counts every true caption, ``informative_share`` only those that say what there is: *there
+        is no black ring* is true of most pictures, and tells of none.
+
         Raises:
             ValueError: an image of the split has no caption to compare with.
         """
@@ -198,8 +222,8 @@ class Task(base.Task):
             "nucleus": sampled,
             # Without the picture there is one caption for all of them.
             "blank": self.write(test, decoding=GREEDY, most=1, blank=True) * len(test),
-            "nearest": baselines.nearest(train, test, self._embed, NEAREST_AMONG),
-            "nearest_by_colour": baselines.nearest(train, test, baselines.colours, NEAREST_AMONG),
+            "nearest": baselines.of_nearest(train, test, self._embed, NEAREST_AMONG),
+            "nearest_by_colour": baselines.of_nearest(train, test, baselines.colours, NEAREST_AMONG),
             "most_common": [baselines.most_common(train)] * len(test),
         }
         for name, captions in others.items():
@@ -238,7 +262,10 @@ class _Measures:
         self.cider = Cider(references)
 
     def report(self, captions: list[str]) -> dict[str, Any]:
-        """``cider``, ``bleu4`` and, where the oracle can tell, ``faithful_share``, each with its 95 % interval."""
+        """``cider``, ``bleu4`` and, where the oracle can tell, ``faithful_share`` and ``informative_share``.
+
+        Each with its 95 % interval.
+        """
         each = self.cider.scores(captions)
         sums = np.stack([bleu.statistics(*pair) for pair in zip(captions, self.references, strict=True)])
         found: dict[str, Any] = {"cider": float(each.mean()), "bleu4": bleu.score(sums.sum(0))}
@@ -246,9 +273,11 @@ class _Measures:
         found["cider_ci95"] = list(self.bootstrap.ratio(each))
         found["bleu4_ci95"] = list(self.bootstrap.weighted(lambda weights: bleu.scores(weights, sums)))
         if not np.isnan(true).all():
-            found["faithful_share"] = float(np.nanmean(true))
+            says = np.array([faithful.says_what_is_there(text) for text in captions])
             judged = (~np.isnan(true)).astype(float)
-            found["faithful_share_ci95"] = list(self.bootstrap.ratio(np.nan_to_num(true), judged))
+            for name, outcome in (("faithful_share", true), ("informative_share", true * says)):
+                found[name] = float(np.nanmean(outcome))
+                found[f"{name}_ci95"] = list(self.bootstrap.ratio(np.nan_to_num(outcome), judged))
         return found
 
     def slices(self, captions: list[str]) -> dict[str, Any]:

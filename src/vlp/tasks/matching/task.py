@@ -26,7 +26,7 @@ from vlp.models.features import ImageFeatures
 from vlp.models.modeling import VLPModel
 from vlp.records import Batch
 from vlp.tasks import base
-from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams, image_part
+from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams, fused_part, grey, image_part
 from vlp.tasks.matching import report
 from vlp.tasks.matching.negatives import random_others
 from vlp.tasks.matching.pairs import Pairs, filled, pairs
@@ -133,16 +133,16 @@ class Task(base.Task):
         """Probabilities, and the fused states behind them, float32 [M, D]."""
         self.eval()
         found, states = np.empty(len(texts)), np.empty((len(texts), self.model.fused_width), np.float32)
+        nothing = grey(self.model, self.prepared.image_size) if blank else None
         if mute:
             texts = [ids[[0, -1]] for ids in texts]  # [CLS] and [SEP]
         for plan in in_order(len(examples), self.params.evaluation_batch_size):
             first, last = np.searchsorted(rows, [plan.rows[0], plan.rows[-1] + 1])
             if first == last:
                 continue
-            images = examples.images(plan.rows)
-            features = self.model.encode_image(torch.full_like(images, 128) if blank else images)
+            features = nothing or self.model.encode_image(examples.images(plan.rows))
             some = pad(texts[first:last], (rows[first:last] - plan.rows[0]).tolist(), self.prepared.pad_id)
-            pooled = self._fused(features.index(some.image_index), some.input_ids, some.attention_mask)
+            pooled = self._fused(nothing or features.of(some), some.input_ids, some.attention_mask)
             states[first:last] = pooled.float().numpy()
             found[first:last] = self.logit(pooled).squeeze(-1).float().double().sigmoid().numpy()
         return found, states
@@ -193,35 +193,7 @@ class Task(base.Task):
         self.eval()
         size = self.prepared.image_size
         images = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-        features = self.model.encode_image(images)
-        ids = torch.full((2, 8), self.prepared.mask_id, dtype=torch.int64)
-        text = {0: "texts", 1: "length"}
         return {
             "image": image_part(self.model, images),
-            "score": ExportPart(
-                module=_Score(self),
-                inputs={
-                    "image_tokens": features.tokens.detach(),
-                    "image_pooled": features.pooled.detach(),
-                    "input_ids": ids,
-                    "attention_mask": torch.ones_like(ids),
-                },
-                dynamic={
-                    "image_tokens": {0: "texts"},
-                    "image_pooled": {0: "texts"},
-                    "input_ids": text,
-                    "attention_mask": text,
-                },
-                outputs=("logit",),
-            ),
+            "score": fused_part(self, self.logits, images, "logit"),
         }
-
-
-class _Score(nn.Module):
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.task = task
-
-    def forward(self, image_tokens: Tensor, image_pooled: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        image = ImageFeatures(tokens=image_tokens, pooled=image_pooled)
-        return self.task.logits(image, input_ids, attention_mask)

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from vlp.data.questions import Questions
 from vlp.data.slices import word_counts
 from vlp.evaluation import classes
 from vlp.evaluation.calibration import calibration
 from vlp.evaluation.intervals import Bootstrap
 from vlp.evaluation.slices import by_slice
 from vlp.tasks.base import Evaluation
-from vlp.tasks.vqa.questions import Questions, prior_answers
+from vlp.tasks.vqa.priors import prior_answers
 
 
 def measure(

@@ -1,12 +1,12 @@
 """Visual question answering: which of the known answers is right?
 
 Classification over the answers of the train split. The question is fused with the image, and the answer is read in two
-places: at the pooled state, where matching read whether a statement is true, and at a ``[MASK]`` in the place of the
-question's end, where masked text read which word is hidden. So both heads of pre-training carry over: *yes* and *no*
-start as the matching logit and its opposite, a word that is an answer as what the masked-text head knows of it.
+places (``vlp.models.answers``). Where pre-training asked questions, its head carries over; where it did not, the heads
+of its other objectives do: *yes* and *no* start as the matching logit and its opposite, a word that is an answer as
+what the masked-text head knows of it.
 
 Sources: answers as classes, Antol et al. 2015, https://arxiv.org/abs/1505.00468; the fused encoder as in ViLT, Kim et
-al. 2021, https://arxiv.org/abs/2102.03334; reading at a mask, Schick & Schütze 2021, https://arxiv.org/abs/2001.07676
+al. 2021, https://arxiv.org/abs/2102.03334
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad
+from vlp.data.loading import Examples, Prepared, in_order, pad
+from vlp.data.questions import Questions, draw_questions, questions, token_ids, vocabulary
 from vlp.data.slices import object_counts
 from vlp.evaluation.calibration import choose_temperature, softmax
 from vlp.evaluation.classes import one_hot
+from vlp.models.answers import AnswerHead, hide_end
 from vlp.models.features import ImageFeatures
 from vlp.models.modeling import VLPModel
 from vlp.preprocessing import text as texts
 from vlp.records import Batch
 from vlp.tasks import base
-from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams, image_part
+from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams, fused_part, grey, image_part
 from vlp.tasks.vqa.metrics import measure
-from vlp.tasks.vqa.questions import Questions, questions, token_ids, vocabulary
 
 YES, NO = "yes", "no"
 """The answers to a question that is a statement put as a question."""
@@ -60,25 +61,32 @@ class Task(base.Task):
                 "task vqa needs two or more: give the source questions, lower tasks.vqa.min_count, or take vqa out of "
                 "`tasks`"
             )
-        width = model.fused_width
-        self.pooled = nn.Linear(width, len(self.answers))
-        # Fusion blocks without fused tokens have no place for a mask to be read at.
-        self.masked = _Masked(width, len(self.answers)) if model.fusion.has_tokens else None
+        self.head = AnswerHead(model.fused_width, len(self.answers), has_tokens=model.fusion.has_tokens)
         self._asked: dict[str, Questions] = {}
 
     def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
-        """Start *yes* and *no* from the matching logit, answers that are words from the masked-text head."""
+        """Start from the answering objective's head.
+
+        Without it, *yes* and *no* start from the matching logit, answers that are words from the masked-text head.
+        """
+        head = {name.removeprefix("head."): value for name, value in objectives.get("answering", {}).items()}
+        own = self.head.state_dict()
+        # The objective may know other answers: then its rows are not ours.
+        if head and all(name in head and head[name].shape == value.shape for name, value in own.items()):
+            self.head.load_state_dict(head)
+            return
+        pooled, masked = self.head.pooled, self.head.masked
         with torch.no_grad():
-            if head := objectives.get("matching"):
-                nn.init.zeros_(self.pooled.weight)
-                nn.init.zeros_(self.pooled.bias)
+            if head := objectives.get("matching", {}):
+                nn.init.zeros_(pooled.weight)
+                nn.init.zeros_(pooled.bias)
                 for answer, sign in ((YES, 0.5), (NO, -0.5)):
                     if answer in self.answers:
-                        self.pooled.weight[self.answers.index(answer)] = sign * head["logit.weight"][0]
-                        self.pooled.bias[self.answers.index(answer)] = sign * head["logit.bias"][0]
-            head = objectives.get("masked_text")
-            if self.masked is not None and head:
-                self.masked.take_over(head, self._answer_ids())
+                        pooled.weight[self.answers.index(answer)] = sign * head["logit.weight"][0]
+                        pooled.bias[self.answers.index(answer)] = sign * head["logit.bias"][0]
+            head = objectives.get("masked_text", {})
+            if masked is not None and head:
+                masked.take_over(head, self._answer_ids())
 
     def _answer_ids(self) -> list[list[int]]:
         """The tokens of each answer; none for an answer that the tokenizer does not know whole."""
@@ -99,19 +107,7 @@ class Task(base.Task):
 
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         """``question``: some of each image's whose answer can be given; ``answer`` int64 [N], its number."""
-        asked = self.asked(examples)
-        ids: list[TokenIds] = []
-        owner, code = [], []
-        for place, row in enumerate(rows):
-            mine = examples.ids("questions", "ids", row)
-            codes = asked.code[asked.start[row] : asked.start[row + 1]]
-            known = np.flatnonzero(codes >= 0)
-            for chosen in known[draw(len(known), self.params.questions_per_image, rng)].tolist():
-                text = mine[chosen]
-                assert text is not None
-                ids.append(text)
-                owner.append(place)
-                code.append(int(codes[chosen]))
+        ids, owner, code = draw_questions(examples, self.asked(examples), rows, self.params.questions_per_image, rng)
         answer = torch.tensor(code, dtype=torch.int64)
         batch = pad(ids, owner, self.prepared.pad_id)
         return Batch(images=examples.images(rows), texts={"question": batch}, targets={"answer": answer})
@@ -132,18 +128,10 @@ class Task(base.Task):
 
     def _read(self, image: ImageFeatures, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, and the states behind them [N, D]: the pooled one and, where there is one, that of the mask."""
-        last = attention_mask.sum(1, keepdim=True) - 1
-        if self.masked is not None:
-            input_ids = input_ids.scatter(1, last, self.prepared.mask_id)
+        if self.head.masked is not None:
+            input_ids = hide_end(input_ids, attention_mask, self.prepared.mask_id)
         text = self.model.encode_text(input_ids, attention_mask)
-        fused = self.model.fuse(text, attention_mask, image)
-        logits = self.pooled(fused.pooled).float()
-        if self.masked is None:
-            return logits, fused.pooled
-        assert fused.tokens is not None
-        place = last[:, :, None].expand(-1, -1, fused.tokens.shape[2])
-        state = fused.tokens.gather(1, place).squeeze(1)
-        return logits + self.masked(state).float(), torch.cat([fused.pooled, state], dim=1)
+        return self.head.read(self.model.fuse(text, attention_mask, image), attention_mask)
 
     def score(self, examples: Examples, *, blank: bool = False, mute: bool = False) -> np.ndarray:
         """Logits float32 [M, K] of every question of the split.
@@ -163,16 +151,16 @@ class Task(base.Task):
         if mute:
             ids = [text[[0, -1]] for text in ids]  # [CLS] and [SEP]
         found = np.empty((len(asked), len(self.answers)), np.float32)
-        width = self.model.fused_width * (1 if self.masked is None else 2)
+        nothing = grey(self.model, self.prepared.image_size) if blank else None
+        width = self.model.fused_width * (1 if self.head.masked is None else 2)
         states = np.empty((len(asked), width), np.float32)
         for plan in in_order(len(examples), self.params.evaluation_batch_size):
             first, last = asked.start[plan.rows[0]], asked.start[plan.rows[-1] + 1]
             if first == last:
                 continue
-            images = examples.images(plan.rows)
-            features = self.model.encode_image(torch.full_like(images, 128) if blank else images)
+            features = nothing or self.model.encode_image(examples.images(plan.rows))
             some = pad(ids[first:last], (asked.row[first:last] - plan.rows[0]).tolist(), self.prepared.pad_id)
-            logits, behind = self._read(features.of(some), some.input_ids, some.attention_mask)
+            logits, behind = self._read(nothing or features.of(some), some.input_ids, some.attention_mask)
             found[first:last], states[first:last] = logits.numpy(), behind.float().numpy()
         return found, states
 
@@ -216,58 +204,7 @@ class Task(base.Task):
         self.eval()
         size = self.prepared.image_size
         images = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-        features = self.model.encode_image(images)
-        ids = torch.full((2, 8), self.prepared.mask_id, dtype=torch.int64)
-        text = {0: "texts", 1: "length"}
         return {
             "image": image_part(self.model, images),
-            "answer": ExportPart(
-                module=_Answer(self),
-                inputs={
-                    "image_tokens": features.tokens.detach(),
-                    "image_pooled": features.pooled.detach(),
-                    "input_ids": ids,
-                    "attention_mask": torch.ones_like(ids),
-                },
-                dynamic={
-                    "image_tokens": {0: "texts"},
-                    "image_pooled": {0: "texts"},
-                    "input_ids": text,
-                    "attention_mask": text,
-                },
-                outputs=("logits",),
-            ),
+            "answer": fused_part(self, self.logits, images, "logits"),
         }
-
-
-class _Masked(nn.Module):
-    """What the masked-text head is, with answers for words: dense, GELU, norm, decoder."""
-
-    def __init__(self, width: int, answers: int) -> None:
-        super().__init__()
-        self.dense = nn.Linear(width, width)
-        self.norm = nn.LayerNorm(width)
-        self.decoder = nn.Linear(width, answers)
-
-    def take_over(self, head: dict[str, Tensor], answer_ids: list[list[int]]) -> None:
-        """Copy the head; an answer's row is the mean of its tokens', and as it was where it has none."""
-        own = {name: value for name, value in head.items() if not name.startswith("decoder.")}
-        self.load_state_dict(own, strict=False)
-        for number, ids in enumerate(answer_ids):
-            if ids:
-                self.decoder.weight[number] = head["decoder.weight"][ids].mean(0)
-                self.decoder.bias[number] = head["decoder.bias"][ids].mean()
-
-    def forward(self, state: Tensor) -> Tensor:
-        """[N, D] → [N, K]."""
-        return self.decoder(self.norm(F.gelu(self.dense(state))))
-
-
-class _Answer(nn.Module):
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.task = task
-
-    def forward(self, image_tokens: Tensor, image_pooled: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        image = ImageFeatures(tokens=image_tokens, pooled=image_pooled)
-        return self.task.logits(image, input_ids, attention_mask)

@@ -1,8 +1,7 @@
-"""The questions of a split as flat tables, and what can be answered without looking."""
+"""The questions of a split as flat tables, the answers that can be given, and questions drawn for a batch."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vlp.data.loading import Examples, TokenIds
+from vlp.data.loading import Examples, TokenIds, draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +73,32 @@ def vocabulary(counts: Mapping[str, int], most: int, min_count: int) -> list[str
     return sorted(enough, key=lambda answer: (-counts[answer], answer))[:most]
 
 
-def prior_answers(train: Questions, asked: Questions) -> np.ndarray:
-    """What the training questions alone answer to each asked one, int64 [M].
+def draw_questions(
+    examples: Examples, asked: Questions, rows: Sequence[int], wanted: int, rng: np.random.Generator
+) -> tuple[list[TokenIds], list[int], list[int]]:
+    """Some of each row's questions whose answer is in the vocabulary.
 
-    The commonest answer of the same words; of words that training never asked, the commonest of the same type of
-    question; else the commonest of all.
+    Args:
+        examples: the split.
+        asked: its questions.
+        rows: of the images.
+        wanted: questions an image, or as many as it has.
+        rng: what they are drawn with.
+
+    Returns:
+        Token ids, places in ``rows`` of the images they are about, and the answers' numbers.
     """
-    by_text: dict[str, Counter[int]] = {}
-    by_kind: dict[str, Counter[int]] = {}
-    overall: Counter[int] = Counter()
-    for text, kind, code in zip(train.text, train.kind, train.code.tolist(), strict=True):
-        if code >= 0:
-            by_text.setdefault(text, Counter())[code] += 1
-            by_kind.setdefault(kind, Counter())[code] += 1
-            overall[code] += 1
-
-    def commonest(text: str, kind: str) -> int:
-        counted = by_text.get(text) or by_kind.get(kind) or overall
-        return min(counted, key=lambda code: (-counted[code], code))
-
-    return np.array([commonest(text, kind) for text, kind in zip(asked.text, asked.kind, strict=True)], np.int64)
+    ids: list[TokenIds] = []
+    owner: list[int] = []
+    code: list[int] = []
+    for place, row in enumerate(rows):
+        mine = examples.ids("questions", "ids", row)
+        codes = asked.code[asked.start[row] : asked.start[row + 1]]
+        known = np.flatnonzero(codes >= 0)
+        for chosen in known[draw(len(known), wanted, rng)].tolist():
+            text = mine[chosen]
+            assert text is not None
+            ids.append(text)
+            owner.append(place)
+            code.append(int(codes[chosen]))
+    return ids, owner, code

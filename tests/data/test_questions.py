@@ -1,4 +1,4 @@
-"""Questions as tables, the vocabulary, and the prior that never looks."""
+"""Questions as tables, the vocabulary, and questions drawn for a batch."""
 
 from __future__ import annotations
 
@@ -9,19 +9,7 @@ import pytest
 
 from support import scenes
 from vlp.data.loading import Prepared
-from vlp.tasks.vqa.questions import Questions, prior_answers, questions, token_ids, vocabulary
-
-
-def asked(*entries: tuple[str, str, int]) -> Questions:
-    count = len(entries)
-    return Questions(
-        row=np.arange(count),
-        start=np.arange(count + 1),
-        text=[text for text, _, _ in entries],
-        kind=[kind for _, kind, _ in entries],
-        answer=[str(code) for _, _, code in entries],
-        code=np.array([code for _, _, code in entries]),
-    )
+from vlp.data.questions import draw_questions, questions, token_ids, vocabulary
 
 
 def test_the_vocabulary_is_the_commonest_answers_first_ties_by_name():
@@ -41,15 +29,18 @@ def test_a_table_is_the_records_questions_in_order(tmp_path: Path):
     assert [ids.tolist() for ids in token_ids(test)] == [entry["ids"] for _, entry in entries]
 
 
-def test_the_prior_answers_by_the_words_then_by_the_type_then_by_what_is_common():
-    train = asked(
-        ("same?", "a", 1), ("same?", "a", 1), ("same?", "a", 0), ("x?", "a", 0), ("y?", "a", 0), ("z?", "b", 2)
-    )
-    test = asked(("same?", "b", 0), ("new?", "a", 0), ("new?", "b", 0), ("new?", "c", 0))
-    assert prior_answers(train, test).tolist() == [1, 0, 2, 0]
-
-
 def test_a_split_without_questions_is_refused_by_name(tmp_path: Path):
     prepared = Prepared(scenes.prepare(tmp_path, 20, questions=False))
     with pytest.raises(ValueError, match=r"split 'test' has no record with questions; .* the field `questions`"):
         questions(prepared.split("test"), ["yes", "no"])
+
+
+def test_drawn_are_questions_of_known_answers_as_many_an_image_as_wanted(tmp_path: Path):
+    test = Prepared(scenes.prepare(tmp_path, 20)).split("test")
+    found = questions(test, ["yes", "no"])
+    ids, owner, code = draw_questions(test, found, [1, 0], 2, np.random.default_rng(0))
+    known = {row: (found.row == row) & (found.code >= 0) for row in (0, 1)}
+    assert owner == [0] * min(2, int(known[1].sum())) + [1] * min(2, int(known[0].sum()))
+    assert set(code) <= {0, 1}
+    answers = {tuple(text.tolist()): int(code) for text, code in zip(token_ids(test), found.code, strict=True)}
+    assert [answers[tuple(text.tolist())] for text in ids] == code

@@ -1,0 +1,78 @@
+"""The graphs of a bundle, opened: each by its engine, and what they have in common."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from vlp import plugins
+from vlp.runtime.batching import Batching
+from vlp.runtime.bundle import Bundle, BundledTask, BundleError
+from vlp.runtime.choice import Choice, Runtime, choose
+from vlp.runtime.inputs import Inputs
+from vlp.runtime.session import Engine, Graph
+from vlp.runtime.tasks.base import Answering
+from vlp.runtime.threads import usable_processors
+
+TASKS = "vlp.runtime.tasks"
+Ran = Callable[[str, int], None]
+"""Told of each batch that ran: the graph, ``<task>/<part>``, and its rows."""
+
+
+def unheard(graph: str, rows: int) -> None:
+    """A ``Ran`` that does nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """How the graphs of a bundle are run.
+
+    ``threads``: of one run; None: what affinity and the control group's quota leave this process.
+    ``runtime``: an engine, or ``auto``: for each graph the fastest that agrees, measured on opening.
+    ``tolerance``: what another engine's outputs may differ from ONNX Runtime's by, as a share of the largest.
+    ``batch``: rows that requests of several threads may be run by together; 1: each by itself.
+    ``ran``: told of each run of such a batch.
+    """
+
+    threads: int | None
+    runtime: Runtime
+    tolerance: float
+    batch: int
+    ran: Ran
+
+
+def open_tasks(bundle: Bundle, inputs: Inputs, how: Running) -> tuple[dict[str, Answering], dict[str, Choice]]:
+    """What answers each task of the bundle, and the engine of each graph, by ``<task>/<part>``.
+
+    Raises:
+        BundleError: a task is unknown; a graph cannot be opened; or the engine asked for is not there or not exact.
+    """
+    turn = threading.Lock()
+    answering: dict[str, Answering] = {}
+    engines: dict[str, Choice] = {}
+    for name, task in bundle.tasks.items():
+        try:
+            plugin = plugins.find(TASKS, name)
+        except plugins.UnknownPluginError as error:
+            raise BundleError(f"{bundle.folder}: a task that this version cannot answer ({error})") from None
+        graphs, chosen = _open(bundle, name, task, how, turn)
+        answering[name] = plugin.Answers(inputs, task, graphs)
+        engines |= chosen
+    return answering, engines
+
+
+def _open(
+    bundle: Bundle, name: str, task: BundledTask, how: Running, turn: threading.Lock
+) -> tuple[dict[str, Graph], dict[str, Choice]]:
+    threads = usable_processors() if how.threads is None else how.threads
+    graphs, engines = {}, {}
+    for key, part in task.parts.items():
+        path, full = bundle.path(part.file), f"{name}/{key}"
+        engine: Engine
+        engine, engines[full] = choose(path, part, threads, how.runtime, how.tolerance)
+        if how.batch > 1:
+            engine = Batching(engine, part, turn, how.batch, partial(how.ran, full))
+        graphs[key] = Graph(part, engine)
+    return graphs, engines
