@@ -60,6 +60,7 @@ def run(place: Place, name: str, values: dict[str, Any], prune: Callable[[dict[s
     settings = [part for key, value in values.items() for part in ("--set-param", f"{key}={json.dumps(value)}")]
     command = ["dvc", "exp", "run", "--name", name, *settings, f"finetune@{place.task}"]
     environment = {**worktrees.environment(place.worktree), WATCH: str(watched.resolve())}
+    written = _written(place)  # by training at its end; DVC takes an earlier one away before it begins
     last: dict[str, float] = {}
     with (place.notes / f"{name}.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
@@ -68,7 +69,7 @@ def run(place: Place, name: str, values: dict[str, Any], prune: Callable[[dict[s
         _remember(place, process.pid)
         try:
             for last in _looks(watched, process):
-                if prune(last):
+                if prune(last) and not written.exists():  # else it has ended, and DVC is recording it
                     end(process.pid)
                     process.wait()  # DVC takes the locks of a process that is not yet collected for held
                     _save_pruned(place, name, last)
@@ -82,7 +83,6 @@ def run(place: Place, name: str, values: dict[str, Any], prune: Callable[[dict[s
         told = [line for line in lines if line.strip()]
         wrong = [line for line in told if line.lower().startswith("error:")]
         return Ended(_figures(last), error=(wrong or told or ["no word"])[0])
-    written = place.worktree / worktrees.METRICS_FOLDER / "finetune" / f"{place.task}.json"
     return Ended(json.loads(written.read_text(encoding="utf-8"))["validation"])
 
 
@@ -101,14 +101,17 @@ def _looks(path: Path, process: subprocess.Popen[bytes]) -> Iterator[dict[str, f
         time.sleep(_POLL)
 
 
+def _written(place: Place) -> Path:
+    return place.worktree / worktrees.METRICS_FOLDER / "finetune" / f"{place.task}.json"
+
+
 def _figures(look: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in look.items() if name != "step"}
 
 
 def _save_pruned(place: Place, name: str, last: dict[str, float]) -> None:
     """Record what was seen of a pruned trial as an experiment, too: its parameters and its last look."""
-    metrics = place.worktree / worktrees.METRICS_FOLDER / "finetune" / f"{place.task}.json"
-    write_json(metrics, {"pruned_at_step": last["step"], "validation": _figures(last)})
+    write_json(_written(place), {"pruned_at_step": last["step"], "validation": _figures(last)})
     worktrees.dvc(place.worktree, "exp", "save", "--force", "--name", name, capture=True)
 
 
