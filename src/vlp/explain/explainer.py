@@ -12,7 +12,7 @@ import torch
 from vlp import plugins
 from vlp.data.loading import Prepared
 from vlp.explain import maps, overlay, subjects
-from vlp.explain.faithfulness import Faithfulness, faithfulness
+from vlp.explain.faithfulness import Faithfulness, Judge
 from vlp.explain.methods import Method
 from vlp.explain.subjects import Subject
 from vlp.params import load_section
@@ -117,18 +117,24 @@ class Explainer:
         return Said(text, float(np.exp(np.mean(np.log(sure)))) if sure else 0.0, tuple(found))
 
 
-def explained(said: Said, pixels: np.ndarray, method: Method, seed: int = 0) -> list[Explained]:
+def explained(said: Said, pixels: np.ndarray, method: Method, judge: Judge | None = None) -> list[Explained]:
     """Each subject's map, judged.
+
+    Args:
+        said: of the picture.
+        pixels: uint8 [S, S, 3].
+        method: how.
+        judge: of the picture; one for several methods saves the places by lot.
 
     Raises:
         ExplainError: the model has no such map.
     """
-    found = []
-    for subject in said.subjects:
-        heat = maps.heat(subject, pixels, method)
-        with torch.no_grad():
-            found.append(Explained(subject.said, heat, faithfulness(pixels, heat, subject.probability, seed)))
-    return found
+    judge = judge or Judge(pixels)
+    heats = [maps.heat(subject, pixels, method) for subject in said.subjects]
+    with torch.no_grad():
+        judged = [judge.judge(heat, each.probability) for heat, each in zip(heats, said.subjects, strict=True)]
+    found = zip(said.subjects, heats, judged, strict=True)
+    return [Explained(subject.said, heat, faithful) for subject, heat, faithful in found]
 
 
 def picture(found: list[Explained], pixels: np.ndarray) -> np.ndarray:

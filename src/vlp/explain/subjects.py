@@ -130,6 +130,21 @@ def words(task: Captioning, ids: np.ndarray, names: list[str]) -> list[Subject]:
     def logits(grid: Tensor) -> Tensor:
         return task.decoder(grid, read.expand(len(grid), -1), torch.arange(len(grid))).float()
 
+    remembered: dict[int, tuple[np.ndarray, Tensor]] = {}
+
+    def probabilities(images: np.ndarray) -> Tensor:
+        """Of every token at every place; pictures that one word was asked about serve the others, too."""
+        known = remembered.get(id(images))
+        if known is None or known[0] is not images:
+            if len(remembered) > _REMEMBERED:
+                remembered.clear()
+            remembered[id(images)] = known = (images, every(torch.from_numpy(images)).softmax(2))
+        return known[1]
+
+    def every(images: Tensor) -> Tensor:
+        grid = task.model.image_encoder(images).tokens
+        return _in_parts(lambda some: logits(grid[some]), len(images))
+
     def subject(place: int) -> Subject:
         token = wanted[place]
 
@@ -138,10 +153,6 @@ def words(task: Captioning, ids: np.ndarray, names: list[str]) -> list[Subject]:
             others = row.clone()
             others[:, token] = -torch.inf
             return row[:, token] - others.logsumexp(1)
-
-        def every(images: Tensor) -> Tensor:
-            grid = task.model.image_encoder(images).tokens
-            return _in_parts(lambda some: logits(grid[some]), len(images))
 
         def inside(grid: Tensor) -> Inside:
             with _Decoder(task.decoder.language_model, grid.shape[1]) as decoder:
@@ -153,7 +164,7 @@ def words(task: Captioning, ids: np.ndarray, names: list[str]) -> list[Subject]:
             task=task,
             inside=inside,
             logit=lambda images: margin(every(images)),
-            probability=lambda images: every(torch.from_numpy(images))[:, place].softmax(1)[:, token].numpy(),
+            probability=lambda images: probabilities(images)[:, place, token].numpy(),
             token=place,
         )
 
@@ -161,6 +172,7 @@ def words(task: Captioning, ids: np.ndarray, names: list[str]) -> list[Subject]:
 
 
 _AT_ONCE = 64
+_REMEMBERED = 64
 
 
 def _in_parts(read: Callable[[Tensor], Tensor], rows: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -116,28 +117,30 @@ def _save_pruned(place: Place, name: str, last: dict[str, float]) -> None:
 
 
 def end(pid: int) -> None:
-    """End the process group that ``pid`` leads: DVC first gets time to let go of its locks."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
+    """End the process group that ``pid`` leads.
+
+    What the leader, DVC, has started goes first: DVC then takes its stage for failed, and puts its own locks away.
+    """
+    for process in _group(pid):
+        if process.pid != pid:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+    for sign in (0, signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + _PATIENCE
-        while time.monotonic() < deadline:
-            try:
+        while _group(pid) and time.monotonic() < deadline:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, sign)
-            except (ProcessLookupError, PermissionError):
-                return
-            if not _alive(pid):
-                return
             time.sleep(0.1)
 
 
-def _alive(group: int) -> bool:
-    """Whether the group has a process that is not merely waiting to be collected."""
+def _group(pid: int) -> list[psutil.Process]:
+    """The group's processes, those apart that are merely waiting to be collected."""
+    found = []
     for process in psutil.process_iter():
-        try:
-            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
-                return True
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            continue
-    return False
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getpgid(process.pid) == pid and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def _remembered(place: Place) -> Path:
