@@ -34,6 +34,7 @@ from vlp.files import atomic
 PAGE, PICTURES, REPORT = Path("docs/gallery.md"), Path("docs/images/gallery"), Path("reports/gallery.html")
 METHODS: tuple[Method, ...] = get_args(Method)
 SIDE, EACH, WORDS = 112, 3, 6
+OF = {"match": "matching", "ask": "vqa", "caption": "captioning"}
 TITLES = {"match": "Is the text true of the picture?", "ask": "What is the answer?", "caption": "What does it show?"}
 INTRODUCTION = """\
 Pictures of the test split, what the trained tasks say of them, and what of the picture their answers rest on: green
@@ -83,6 +84,8 @@ def main() -> None:
     for example, _ in zip(examples.read(arguments.prepared, "test"), range(arguments.records), strict=False):
         judge = Judge(example.image)
         for asked in _questions(example):
+            if not (arguments.models / OF[asked.task]).is_dir():  # left out of params.yaml
+                continue
             said = _say(explainer, example.image, asked)
             # Occlusion of every word would take longer than all the rest.
             methods = [method for method in METHODS if asked.task != "caption" or method != "occlusion"]

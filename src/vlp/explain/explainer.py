@@ -99,7 +99,7 @@ class Explainer:
         """What is the answer? Explained is that it is this one."""
         task = self.task("vqa")
         ids = torch.from_numpy(self.ids(question))[None]
-        logits = task.logits(task.model.encode_image(torch.from_numpy(pixels)[None]), ids, torch.ones_like(ids))
+        logits = task.logits(task.model.encode_image(subjects.pictures(pixels[None])), ids, torch.ones_like(ids))
         subject = subjects.answer(task, ids[0].numpy(), int(logits.argmax()))
         return Said(subject.said, float(subject.probability(pixels[None])[0]), (subject,))
 
@@ -107,7 +107,7 @@ class Explainer:
     def caption(self, pixels: np.ndarray) -> Said:
         """What does the picture show? Explained is each token, the one that ends the caption apart."""
         task = self.task("captioning")
-        grid = task.model.image_encoder(torch.from_numpy(pixels)[None]).tokens
+        grid = task.model.image_encoder(subjects.pictures(pixels[None])).tokens
         ids = task.generate(grid)[0].tolist()
         written = ids[: ids.index(task.end_id)] if task.end_id in ids else ids
         names = [str(self.tokenizer.id_to_token(token)) for token in written]

@@ -78,7 +78,7 @@ def statement(task: Matching, ids: np.ndarray) -> Subject:
         task=task,
         inside=inside,
         logit=logits,
-        probability=lambda images: logits(torch.from_numpy(images)).sigmoid().numpy(),
+        probability=lambda images: logits(pictures(images)).sigmoid().numpy(),
     )
 
 
@@ -113,7 +113,7 @@ def answer(task: Answering, ids: np.ndarray, chosen: int) -> Subject:
         task=task,
         inside=inside,
         logit=lambda images: margin(every(images)),
-        probability=lambda images: (every(torch.from_numpy(images)) / temperature).softmax(1)[:, chosen].numpy(),
+        probability=lambda images: (every(pictures(images)) / temperature).softmax(1)[:, chosen].numpy(),
     )
 
 
@@ -138,7 +138,7 @@ def words(task: Captioning, ids: np.ndarray, names: list[str]) -> list[Subject]:
         if known is None or known[0] is not images:
             if len(remembered) > _REMEMBERED:
                 remembered.clear()
-            remembered[id(images)] = known = (images, every(torch.from_numpy(images)).softmax(2))
+            remembered[id(images)] = known = (images, every(pictures(images)).softmax(2))
         return known[1]
 
     def every(images: Tensor) -> Tensor:
@@ -177,6 +177,11 @@ _REMEMBERED = 64
 
 def _in_parts(read: Callable[[Tensor], Tensor], rows: int) -> Tensor:
     return torch.cat([read(torch.arange(first, min(first + _AT_ONCE, rows))) for first in range(0, rows, _AT_ONCE)])
+
+
+def pictures(images: np.ndarray) -> Tensor:
+    """As torch has them; what may not be written to is copied first."""
+    return torch.from_numpy(np.require(images, requirements=["C", "W"]))
 
 
 def _ids(ids: np.ndarray) -> Tensor:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from vlp import worktrees
+from vlp import commands, worktrees
 from vlp.files import write_json
 
 WATCH = "VLP_WATCH"
@@ -111,9 +112,26 @@ def _figures(look: dict[str, float]) -> dict[str, float]:
 
 
 def _save_pruned(place: Place, name: str, last: dict[str, float]) -> None:
-    """Record what was seen of a pruned trial as an experiment, too: its parameters and its last look."""
-    write_json(_written(place), {"pruned_at_step": last["step"], "validation": _figures(last)})
-    worktrees.dvc(place.worktree, "exp", "save", "--force", "--name", name, capture=True)
+    """Record what was seen of a pruned trial as an experiment, too: its parameters and its last look.
+
+    ``dvc exp save`` refuses a stage whose outs are not there. An experiment is a commit that a ref below ``refs/exps``
+    names (https://dvc.org/doc/user-guide/experiment-management), and that git can make.
+    """
+    metrics = _written(place)
+    write_json(metrics, {"pruned_at_step": last["step"], "validation": _figures(last)})
+    identity = {"NAME": "vlp tune", "EMAIL": "tune@localhost"}
+    who = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in identity.items()}
+    with tempfile.TemporaryDirectory() as folder:  # an index of its own: the worktree's stays as it is
+        env = commands.environment(GIT_INDEX_FILE=str(Path(folder) / "index"), **who)
+
+        def git(*arguments: str) -> str:
+            return commands.output(place.worktree, "git", *arguments, env=env).strip()
+
+        head = git("rev-parse", "HEAD")
+        git("read-tree", head)
+        git("add", "--force", "--", worktrees.PARAMS_FILE, str(metrics.relative_to(place.worktree)))
+        made = git("commit-tree", git("write-tree"), "-p", head, "-m", f"{name}: ended early")
+        git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/{name}", made)
 
 
 def end(pid: int) -> None:
