@@ -84,6 +84,10 @@ pipeline: $(INSTALLED) ## Run the stages as a flow, in a worktree of its own; re
 retrain: $(INSTALLED) ## Train on new data, and promote the result if it is better
 	@python -m flows.retrain
 
+.PHONY: tidy
+tidy: $(INSTALLED) ## Cut back what runs have left: worktrees, branches, bundles, logs, and of DVC's cache what nobody names
+	@python -m flows.cleanup
+
 .PHONY: promote
 promote: $(INSTALLED) ## Put the results of COMMIT= (HEAD) into production
 	@python -m flows.promotion '$(or $(COMMIT),HEAD)'
@@ -105,7 +109,7 @@ soak: $(INSTALLED) ## Run the flows from end to end: servers, kills, promotions 
 .PHONY: test-unit
 test-unit: $(INSTALLED) ## Run the fast tests only
 	@pytest -q -m engine
-	@pytest -q -n 2 -m 'not slow and not gpu and not engine and not soak'
+	@pytest -q -n 2 --dist loadgroup -m 'not slow and not gpu and not engine and not soak'
 
 .PHONY: serve
 serve: $(INSTALLED) ## Build a bento of the champion's or the newest bundle and serve it: http://127.0.0.1:3000

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,6 +30,19 @@ _path = [str(ROOT / "tests" / "offline"), str(ROOT / "src"), os.environ.get("PYT
 os.environ["PYTHONPATH"] = os.pathsep.join(part for part in _path if part)
 # `python`, `dvc`, … in a child are this environment's.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+# How long an example takes is the machine's affair, which other work may slow down.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker runs a whole file, so that what the file trains or starts is made once; and all that need a server."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            served = "server" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("flows" if served else item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(autouse=True)

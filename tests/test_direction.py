@@ -50,6 +50,7 @@ def test_the_floor_and_preprocessing_load_no_training_library():
     assert not loaded(names) & (HEAVY | {"pandas", "pyarrow"})
 
 
+@pytest.mark.slow
 def test_data_loads_torch_only_where_batches_are_made():
     names = [name for name in modules("data") if name not in ("vlp.data.loading", "vlp.data.augment")]
     heavy = loaded([name for name in names if name != "vlp.data.expectations"]) & HEAVY
@@ -63,6 +64,7 @@ def test_serving_loads_only_what_serving_installs():
     assert not loaded(modules("runtime", "preprocessing", "records")) & extras
 
 
+@pytest.mark.slow
 def test_the_service_loads_no_training_library_and_its_command_no_engine() -> None:
     assert not {"torch", "transformers", "pandas", "pyarrow", "dvc", "prefect"} & loaded(
         ["service.app", "service.model"]

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -136,8 +137,18 @@ def test_an_edit_outside_a_stages_code_re_runs_nothing(again):
     assert stages_run(command(again, "dvc", "repro")) == []
 
 
-def kill_after(clone: Path, delay_s: float) -> str | None:
-    """SIGKILL all of ``dvc repro`` ``delay_s`` after its first stage began: that stage; None if all was over."""
+def writes(clone: Path) -> bool:
+    """Whether a stage is in the middle of writing an out."""
+    return any(
+        next(clone.glob(f"{folder}/.*.partial"), None) for folder in ("data", "models", "models/tasks", "reports")
+    )
+
+
+def kill_in(clone: Path, moment: str, spared: set[str]) -> str | None:
+    """SIGKILL all of ``dvc repro`` in its first stage that is not ``spared``: that stage; None if all was over.
+
+    ``moment``: ``loading`` is while the stage imports, ``writing`` is when one of its outs is half there.
+    """
     process = subprocess.Popen(
         ["dvc", "repro"],
         cwd=clone,
@@ -147,15 +158,26 @@ def kill_after(clone: Path, delay_s: float) -> str | None:
         text=True,
         start_new_session=True,
     )
+    said: list[str] = []
     assert process.stdout is not None
+    listener = threading.Thread(target=lambda stream: said.extend(stream), args=(process.stdout,))
+    listener.start()
     try:
-        began = next((ran[0] for line in process.stdout if (ran := stages_run(line))), None)
-        time.sleep(delay_s)
-        return began if process.poll() is None else None
+        while process.poll() is None:
+            began = stages_run("".join(said))
+            if began and began[-1] not in spared:
+                if moment == "loading":
+                    time.sleep(0.3)
+                    return began[-1]
+                if writes(clone):
+                    return began[-1]
+            time.sleep(0.005)
+        return None
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        listener.join()
         process.stdout.close()
 
 
@@ -165,14 +187,14 @@ def test_a_killed_run_leaves_nothing_that_looks_finished_and_the_next_one_ends_t
     (clone / "dvc.lock").unlink(missing_ok=True)
     shutil.rmtree(clone / "metrics", ignore_errors=True)
     whole = {path: sorted(file.name for file in (finished / path).rglob("*")) for path in outs(finished)}
-    killed = set()
-    # A stage's life: its imports, its work, its last writes; the next stage starts in between.
-    for delay_s in (0.5, 2.0, 4.0, 7.0, 9.0, 11.0, 8.0, 10.0):
-        killed.add(kill_after(clone, delay_s))
+    killed: dict[str, set[str]] = {"loading": set(), "writing": set()}
+    for moment in ("loading", "writing", "loading", "writing", "writing", "writing"):
+        stage = kill_in(clone, moment, killed[moment])
+        assert stage is not None, f"nothing was left to kill while {moment}: {killed}"
+        killed[moment].add(stage)
         for path, files in whole.items():
             found = sorted(file.name for file in (clone / path).rglob("*"))
-            assert not (clone / path).exists() or found == files, f"{path} is half-written"
-    assert len(killed - {None}) >= 2, killed
+            assert not (clone / path).exists() or found == files, f"{path} is half-written by {stage}"
     command(clone, "dvc", "repro")
     assert (clone / "dvc.lock").read_text(encoding="utf-8") == (finished / "dvc.lock").read_text(encoding="utf-8")
     leftover = [path for path in clone.rglob(".*.partial") if ".dvc" not in path.parts]

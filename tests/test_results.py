@@ -42,6 +42,32 @@ def test_a_block_is_written_from_its_file_and_the_rest_stays(tmp_path: Path) -> 
     assert "m.json, which is not there" in run(tmp_path).stderr
 
 
+def test_rows_of_transfer_stand_by_task_and_by_what_it_started_from(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    page = tmp_path / "docs" / "results.md"
+    page.write_text("<!-- transfer: scenes -->\n<!-- end -->\n")
+    rows = [
+        {
+            "data": "scenes",
+            "task": task,
+            "way": way,
+            "labels": 0.1,
+            "figure": "f1",
+            "value": value,
+            "ci95": [0.25, 0.75],
+        }
+        for task, way, value in (("vqa", "scratch", 0.5), ("vqa", "lora", 0.625), ("matching", "lora", 0.375))
+    ]
+    rows.append({**rows[0], "data": "other"})
+    (tmp_path / "benchmarks" / "results" / "transfer.json").write_text(json.dumps({"rows": rows}))
+    assert run(tmp_path).returncode == 0
+    text = page.read_text()
+    assert "| task | figure | scratch, 10% of the labels | lora, 10% of the labels |" in text
+    assert "| vqa | `f1` | 0.500 (0.250–0.750) | 0.625 (0.250–0.750) |" in text
+    assert "| matching | `f1` |  | 0.375 (0.250–0.750) |" in text
+
+
 def test_a_benchmark_stands_beside_its_aims(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "results.md").write_text("<!-- benchmark: serving_latency -->\n<!-- end -->\n")
@@ -62,3 +88,24 @@ def test_a_benchmark_stands_beside_its_aims(tmp_path: Path) -> None:
     assert "| `ratios.batch1_vs_onnxruntime` | 2.500 | >= 3 | **not reached** |" in text
     assert "| `cold_start_s` | 2.500 | <= 3 | reached |" in text
     assert "samples" not in text
+
+
+def test_a_preset_stands_beside_its_floors_and_its_aim(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "results.md").write_text("<!-- preset: easy-vqa -->\n<!-- end -->\n")
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    vqa = {"accuracy": 0.9951, "accuracy_ci95": [0.993, 0.997], "question_only_accuracy": 0.67}
+    measured = {
+        "machine": {"processor": "A processor", "cores": 2},
+        "command": "python benchmarks/real_input.py easy-vqa easy-vqa",
+        "commit": "0123456789",
+        "at": "2026-11-25T20:00:00+00:00",
+        "seconds": 200,
+        "metrics": {"vqa": {**vqa, "image_only_accuracy": 0.4, "majority_accuracy": 0.37}},
+    }
+    (tmp_path / "benchmarks" / "results" / "easy-vqa.json").write_text(json.dumps(measured))
+    assert run(tmp_path).returncode == 0
+    text = (tmp_path / "docs" / "results.md").read_text()
+    assert "A processor, 2 cores, commit 0123456; all stages: 3 min 20 s:" in text
+    assert "| vqa | `accuracy` | 0.995 | 0.993–0.997 | `question_only_accuracy` 0.670; " in text
+    assert "| 0.99 | reached |" in text

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from torchmetrics.functional.classification import binary_jaccard_index
 
 from vlp.evaluation import masks
 
@@ -27,6 +25,9 @@ def test_overlap_is_what_both_have_of_what_either_has() -> None:
 
 
 def test_overlap_agrees_with_a_trusted_implementation() -> None:
+    import torch  # here, for one test of this file needs the two
+    from torchmetrics.functional.classification import binary_jaccard_index
+
     rng = np.random.default_rng(0)
     found, target = rng.random((5, 8, 8)) > 0.5, rng.random((5, 8, 8)) > 0.5
     theirs = [float(binary_jaccard_index(torch.tensor(a), torch.tensor(b))) for a, b in zip(found, target, strict=True)]

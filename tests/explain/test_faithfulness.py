@@ -34,7 +34,8 @@ def test_the_map_of_the_very_square_is_believed(pixels: np.ndarray) -> None:
     found = faithfulness(pixels, at((2, 2), (2, 3), (3, 2), (3, 3)), bright)
     # Gone after one step of sixteen, and back after one.
     assert found.deletion == pytest.approx(0.5 / STEPS) and found.insertion == pytest.approx(1 - 0.5 / STEPS)
-    assert found.random_deletion == pytest.approx(0.5, abs=0.1) == found.random_insertion
+    assert found.random_deletion == pytest.approx(0.5, abs=0.2)
+    assert found.random_insertion == pytest.approx(0.5, abs=0.2)
     assert found.beaten == 1.0 and found.gain > 0.3
 
 

@@ -26,6 +26,7 @@ def test_a_fingerprint_changes_with_every_file_that_is_written(tmp_path):
     assert incoming.fingerprint(tmp_path) != first
 
 
+@pytest.mark.slow
 def test_new_changed_and_removed_entries_come_along_and_the_folder_stays_as_it_is(project):
     folder = project / FOLDER
     with worktree(project) as tree:
@@ -55,6 +56,7 @@ def test_new_changed_and_removed_entries_come_along_and_the_folder_stays_as_it_i
     assert (folder / "images" / "a.png").stat().st_mode & 0o200
 
 
+@pytest.mark.slow
 def test_the_content_is_what_counts_and_not_the_time(project):
     with worktree(project) as tree:
         first = incoming.bring(tree, FOLDER, update_imports=False)
@@ -65,6 +67,7 @@ def test_the_content_is_what_counts_and_not_the_time(project):
         assert incoming.bring(tree, FOLDER, update_imports=False) == first
 
 
+@pytest.mark.slow
 def test_an_import_is_updated_when_it_is_asked_for(project, tmp_path):
     origin = tmp_path / "origin.jsonl"
     origin.write_text(pipelines.rows([8000]))

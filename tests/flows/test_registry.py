@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
+import pytest
+
 from flows.registry import Registry
 from flows.worktree import git
 from support import pipelines
@@ -38,6 +40,7 @@ def test_the_last_assignment_is_production_and_the_one_before_is_what_a_rollback
     assert registry.champion() == first
 
 
+@pytest.mark.slow
 def test_it_agrees_with_gto(project):
     registry, first, _ = two_versions(project)
     registry.assign(first)

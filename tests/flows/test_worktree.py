@@ -20,6 +20,7 @@ def left(project: Path) -> list[str]:
     return [path.name for path in (project / RUNS).glob("*")] + ["registered"] * listed
 
 
+@pytest.mark.slow
 def test_it_holds_the_revision_and_its_data_whatever_the_checkout_holds(project):
     pipelines.change(project, "params.yaml", train__skill=0.1)
     with worktree(project) as tree:
@@ -59,6 +60,7 @@ def test_a_failure_inside_removes_it_too(project):
     assert left(project) == []
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_goes_with_the_next_and_a_running_one_stays(project):
     code = (
         "import os, sys; from pathlib import Path; from flows.worktree import worktree\n"
@@ -79,3 +81,12 @@ def test_what_a_killed_run_left_goes_with_the_next_and_a_running_one_stays(proje
         assert worktrees.prune(project) == []
         assert first.folder.exists()
     assert left(project) == []
+
+
+def test_what_git_says_is_whole_and_nothing_else(project):
+    lines = "".join(f"{number}\n" for number in range(2000))
+    (project / "long").write_text(lines)
+    pipelines.commit(project)
+    assert git(project, "show", "HEAD:long") + "\n" == lines
+    git(project, "config", "advice.detachedHead", "true")
+    assert git(project, "switch", "--detach", "HEAD") == "", "what it says on standard error is no answer"

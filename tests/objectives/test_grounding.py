@@ -94,6 +94,7 @@ def test_a_step_is_the_next_box_less_the_last(prepared: Prepared) -> None:
         torch.testing.assert_close(steps[row, place], boxes[row, place + 1] - boxes[row, place - 1])
 
 
+@pytest.mark.slow
 def test_it_is_learnt_and_looks_where_it_should(prepared: Prepared) -> None:
     module = pretraining(prepared)
     train = prepared.split("train")

@@ -13,8 +13,9 @@ from vlp.data.loading import Plans, Prepared, loader
 from vlp.params import parse
 from vlp.tasks.retrieval import Params, Task
 from vlp.training.determinism import seed_everything
-from vlp.training.held_out import HeldOut, Watch
+from vlp.training.held_out import WATCH, HeldOut, Watch
 from vlp.training.loop import fit
+from vlp.tuning import trial
 
 STEPS = 10
 
@@ -64,3 +65,7 @@ def test_two_looks_at_the_same_weights_see_the_same_and_leave_the_task_training(
     assert held_out.look() == held_out.look()
     assert torch.equal(before, torch.get_rng_state())
     assert made.training
+
+
+def test_a_search_watches_where_training_writes() -> None:
+    assert trial.WATCH == WATCH

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from vlp.explain.methods import Method
-from vlp.explain.subjects import Subject
+from vlp.explain.subjects import Look, Subject
 from vlp.runtime.explain import occlusion as occluded
 
 
@@ -52,19 +52,25 @@ def gradcam(subject: Subject, pixels: np.ndarray) -> np.ndarray:
 
 def attention(subject: Subject, pixels: np.ndarray) -> np.ndarray:
     """As above."""
-    _, layers = subject.inside(_grid(subject, pixels))
-    return _shaped(subject, torch.stack([_tokens(subject, each) for each in _some(layers)]).mean((0, 1, 2)))
+    _, looks = subject.inside(_grid(subject, pixels))
+    return _shaped(
+        subject, torch.stack([_tokens(subject, look.of(look.whole)) for look in _some(looks)]).mean((0, 1, 2))
+    )
 
 
 def gradient_attention(subject: Subject, pixels: np.ndarray) -> np.ndarray:
     """As above."""
-    logit, layers = subject.inside(_grid(subject, pixels))
-    # Looks of a layer that the answer does not hang on have no gradient.
-    gradients = torch.autograd.grad(logit.sum(), _some(layers), allow_unused=True)
-    found = [(look * slope).relu() for look, slope in zip(layers, gradients, strict=True) if slope is not None]
+    logit, looks = subject.inside(_grid(subject, pixels))
+    # Of a layer that the answer does not hang on there is no gradient.
+    slopes = torch.autograd.grad(logit.sum(), [look.whole for look in _some(looks)], allow_unused=True)
+    found = [
+        look.of(look.whole * slope).relu().sum((0, 1))
+        for look, slope in zip(looks, slopes, strict=True)
+        if slope is not None
+    ]
     if not found:
         raise ExplainError("this answer does not hang on where the text looks; take gradcam or occlusion")
-    return _shaped(subject, torch.stack([each[0].sum((0, 1)) for each in found]).sum(0))
+    return _shaped(subject, torch.stack(found).sum(0))
 
 
 def occlusion(subject: Subject, pixels: np.ndarray) -> np.ndarray:
@@ -92,15 +98,15 @@ def _grid(subject: Subject, pixels: np.ndarray) -> Tensor:
     return grid.detach().requires_grad_()
 
 
-def _some(layers: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    if not layers:
+def _some(looks: tuple[Look, ...]) -> tuple[Look, ...]:
+    if not looks:
         raise ExplainError("this fusion block has no attention over places; take gradcam or occlusion")
-    return layers
+    return looks
 
 
 def _tokens(subject: Subject, look: Tensor) -> Tensor:
-    """[heads, l, P] of [1, heads, L, P]: the tokens that count."""
-    return look[0] if subject.token is None else look[0, :, subject.token : subject.token + 1]
+    """[heads, l, P] of [heads, L, P]: the tokens that count."""
+    return look if subject.token is None else look[:, subject.token : subject.token + 1]
 
 
 def _shaped(subject: Subject, places: Tensor) -> np.ndarray:

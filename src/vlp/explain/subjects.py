@@ -14,13 +14,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vlp.models.attention import CrossAttention, SelfAttention
 from vlp.models.features import ImageFeatures
 from vlp.tasks.captioning import Task as Captioning
 from vlp.tasks.matching import Task as Matching
 from vlp.tasks.vqa import Task as Answering
 
-Inside = tuple[Tensor, tuple[Tensor, ...]]
-"""The logit [1], and layer by layer where each text token looked, [1, heads, L, P]."""
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where one layer's tokens looked: ``whole`` [1, heads, Q, K], as the layer used it, so that it has a gradient."""
+
+    whole: Tensor
+    rows: slice
+    columns: slice
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """The part of a tensor like ``whole`` that is of the text's tokens and the picture's places: [heads, L, P]."""
+        return tensor[0, :, self.rows, self.columns]
+
+
+Inside = tuple[Tensor, tuple[Look, ...]]
+"""The logit [1], and the looks behind it, layer by layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +69,9 @@ def statement(task: Matching, ids: np.ndarray) -> Subject:
         return _in_parts(lambda some: task.logits(image.index(some), *_repeated(said, len(some))), len(images))
 
     def inside(grid: Tensor) -> Inside:
-        with _Fused(task.model.fusion) as fused:
+        with _Fused(task.model.fusion, said.shape[1], grid.shape[1]) as fused:
             logit = task.logits(_embedded(task, grid), *_repeated(said, 1))
-        return logit, fused.attention
+        return logit, fused.looks
 
     return Subject(
         said="true",
@@ -89,9 +104,9 @@ def answer(task: Answering, ids: np.ndarray, chosen: int) -> Subject:
         return logits[:, chosen] - others.logsumexp(1)
 
     def inside(grid: Tensor) -> Inside:
-        with _Fused(task.model.fusion) as fused:
+        with _Fused(task.model.fusion, said.shape[1], grid.shape[1]) as fused:
             logits = task.logits(_embedded(task, grid), *_repeated(said, 1))
-        return margin(logits), fused.attention
+        return margin(logits), fused.looks
 
     return Subject(
         said=task.answers[chosen],
@@ -131,7 +146,7 @@ def words(task: Captioning, ids: np.ndarray, names: list[str]) -> list[Subject]:
         def inside(grid: Tensor) -> Inside:
             with _Decoder(task.decoder.language_model, grid.shape[1]) as decoder:
                 found = logits(grid)
-            return margin(found), decoder.attention
+            return margin(found), decoder.looks
 
         return Subject(
             said=names[place],
@@ -167,22 +182,26 @@ def _embedded(task: Any, grid: Tensor) -> ImageFeatures:
 
 
 class _Fused:
-    """Listens to a fusion block: ``attention`` is that of its last pass."""
+    """Listens to a fusion block: ``looks`` are those of its last pass, of text tokens at P places."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self._module, self.attention = module, ()
-
-    attention: tuple[Tensor, ...]
+    def __init__(self, module: nn.Module, length: int, places: int) -> None:
+        crossed = [part for part in module.modules() if isinstance(part, CrossAttention)]
+        # Where text and picture are one stream, the text stands first in it.
+        mixed = [part for part in module.modules() if isinstance(part, SelfAttention)]
+        self._cores = [part.attention for part in crossed or mixed]
+        self._rows, self._columns = slice(0, length), slice(-places, None)
+        self.looks: tuple[Look, ...] = ()
 
     def __enter__(self) -> _Fused:
-        self._handle = self._module.register_forward_hook(self._hear)
+        self._handles = [core.register_forward_hook(self._hear) for core in self._cores]
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
 
     def _hear(self, _module: nn.Module, _args: Any, out: Any) -> None:
-        self.attention = out.attention
+        self.looks = (*self.looks, Look(out[1], self._rows, self._columns))
 
 
 class _Decoder:
@@ -190,7 +209,7 @@ class _Decoder:
 
     def __init__(self, module: nn.Module, places: int) -> None:
         self._module, self._places = module, places
-        self.attention: tuple[Tensor, ...] = ()
+        self.looks: tuple[Look, ...] = ()
 
     def __enter__(self) -> _Decoder:
         self._handles = [
@@ -210,6 +229,7 @@ class _Decoder:
     def _hear(self, _module: nn.Module, _args: Any, out: Any) -> None:
         crossed = getattr(out, "cross_attentions", None)
         if crossed:
-            self.attention = tuple(crossed)
+            self.looks = tuple(Look(each, slice(None), slice(None)) for each in crossed)
         else:
-            self.attention = tuple(each[:, :, self._places :, : self._places] for each in out.attentions)
+            text, places = slice(self._places, None), slice(0, self._places)
+            self.looks = tuple(Look(each, text, places) for each in out.attentions)

@@ -70,6 +70,7 @@ def run(place: Place, name: str, values: dict[str, Any], prune: Callable[[dict[s
             for last in _looks(watched, process):
                 if prune(last):
                     end(process.pid)
+                    process.wait()  # DVC takes the locks of a process that is not yet collected for held
                     _save_pruned(place, name, last)
                     return Ended(_figures(last), pruned=True)
         finally:

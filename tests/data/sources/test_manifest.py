@@ -91,6 +91,14 @@ def test_columns_fill_the_fields_that_they_are_mapped_to(root: Path) -> None:
     assert record.captions == (Caption(text="a box", negative="a ball"), Caption(text="one box"))
 
 
+def test_answers_are_labels_where_they_name_something(root: Path) -> None:
+    rows = [("circle?", "yes"), ("what shape?", "circle"), ("what colour?", "red"), ("which shape?", "circle")]
+    write(root, *({"image": "images/a.png", "q": q, "a": a} for q, a in rows))
+    (record,) = read(root, question="q", answer="a", labels="a", labels_except=["yes", "no"])
+    assert record.labels == ("circle", "red")
+    assert [question.answer for question in record.questions] == ["yes", "circle", "red", "circle"]
+
+
 def test_a_dotted_name_reaches_into_a_column(root: Path) -> None:
     write(root, {"image": "images/a.png", "names": {"de": "Kiste", "fr": "boîte"}})
     (record,) = read(root, captions=["names.fr", "names.zh"])

@@ -58,6 +58,7 @@ def test_a_record_does_not_depend_on_how_many_there_are() -> None:
     assert scenes.record(17, params=clean, seed=5) == scenes.record(17, params=more, seed=5)
 
 
+@pytest.mark.slow
 def test_any_number_of_processes_makes_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "TOO_FEW_FOR_PROCESSES", 2)
     make = partial(scenes.record, params=TINY, seed=5)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import webdataset as wds
 
 from vlp.data.sources import webdataset
 from vlp.params import parse
@@ -30,10 +29,12 @@ def packed_field(name: str, value: Any) -> Any:
 
 def shard(path: Path, *samples: dict[str, Any]) -> None:
     """Written as the format's own package writes it; images as they are."""
+    from webdataset import TarWriter  # here, for it loads torch and only one worker runs this file
+
     path.parent.mkdir(parents=True, exist_ok=True)
     packed = [{name: packed_field(name, value) for name, value in sample.items()} for sample in samples]
     buffer = io.BytesIO()
-    with wds.TarWriter(buffer, encoder=False) as writer:
+    with TarWriter(buffer, encoder=False) as writer:
         for sample in packed:
             writer.write(sample)
     path.write_bytes(buffer.getvalue())

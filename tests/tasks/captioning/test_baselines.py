@@ -18,18 +18,15 @@ def colour(examples: Examples, rows: np.ndarray) -> np.ndarray:
 def test_the_nearest_image_lends_its_caption(tmp_path: Path) -> None:
     write_prepared(tmp_path / "prepared")
     prepared = Prepared(tmp_path / "prepared")
-    found = baselines.nearest(prepared.split("train"), prepared.split("test"), colour, most=4)
+    found = baselines.of_nearest(prepared.split("train"), prepared.split("test"), colour, most=4)
     assert found == ["a blue square", "a red square"] * 3
 
 
-def test_a_colour_histogram_counts_pixels_and_knows_no_places(tmp_path: Path) -> None:
+def test_the_nearest_by_colour_needs_no_model(tmp_path: Path) -> None:
     write_prepared(tmp_path / "prepared")
     prepared = Prepared(tmp_path / "prepared")
-    found = baselines.colours(prepared.split("test"), np.arange(2))
-    assert found.shape == (2, 64) and np.allclose(found.sum(1), 1)
-    assert found[0].argmax() == 3 and found[1].argmax() == 48  # blue, red
-    by_colour = baselines.nearest(prepared.split("train"), prepared.split("test"), baselines.colours, most=4)
-    assert by_colour == ["a blue square", "a red square"] * 3
+    found = baselines.of_nearest(prepared.split("train"), prepared.split("test"), baselines.colours, most=4)
+    assert found == ["a blue square", "a red square"] * 3
 
 
 def test_the_most_common_caption_is_the_first_of_equals(tmp_path: Path) -> None:

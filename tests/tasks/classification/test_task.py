@@ -12,7 +12,7 @@ from support import models, scenes
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.evaluation.cross_validation import METRICS, cross_validate
 from vlp.params import parse
-from vlp.tasks.classification import Params, Task
+from vlp.tasks.classification import Params, Task, labels
 from vlp.training.determinism import seed_everything
 from vlp.training.loop import fit
 
@@ -68,6 +68,7 @@ def test_its_metrics_have_the_names_of_the_contract(trained: Task, prepared: Pre
         for name in ("accuracy", "hamming_accuracy", "macro_precision", "macro_recall", "macro_f1", "macro_roc_auc"):
             low, high = figures[f"{name}_ci95"]
             assert 0 <= low <= high <= 1 and 0 <= figures[name] <= 1
+    assert 0 <= found["nearest_by_colour"]["macro_f1"] <= 1
     for name in ("accuracy", "macro_f1", "every_label_macro_f1"):
         low, high = found["majority"][f"{name}_ci95"]
         assert low <= found["majority"][name] <= high
@@ -86,6 +87,12 @@ def test_a_linear_head_on_its_frozen_features_is_cross_validated_by_group(traine
     )
     assert len(found["folds"]) == 3 and found["mean"] == pytest.approx(np.mean(found["folds"]))
     assert found["mean"] > 0.2
+
+
+def test_a_training_picture_is_its_own_nearest_by_colour(trained: Task, prepared: Prepared) -> None:
+    train = prepared.split("train")
+    table = trained.table(train)
+    np.testing.assert_array_equal(labels.of_nearest(train, train, table), table)
 
 
 def test_a_blanked_picture_changes_the_answer(trained: Task, prepared: Prepared) -> None:

@@ -67,6 +67,7 @@ def test_its_metrics_have_the_names_of_the_contract(trained: Task, prepared: Pre
         assert sum(each["size"] for each in found.metrics[f"{direction}_r1_by_objects"].values()) == 9
         # The candidate's own description is true, so more first answers are judged right than are the record's own.
         assert found.metrics[f"judged_{direction}_r1"] >= found.metrics[f"{direction}_r1"]
+        assert 0 <= found.metrics[f"nearest_by_colour_{direction}_r1"] <= 1
     assert found.metrics["candidates"] == found.metrics["texts"] == 9
     assert found.metrics["single_caption_texts"] == 36
     ranks = [row["rank"] for row in found.predictions]

@@ -52,6 +52,7 @@ class Columns(Place):
     split: str | None = Field(None, description="train, validation or test, as the data set prescribes")
     labels: str | None = Field(None, description="a list, or one text separated by labels_separator")
     labels_separator: str = Field(",", min_length=1)
+    labels_except: tuple[str, ...] = Field((), description='values of the labels column that name nothing: "yes", "no"')
     question: str | None = None
     answer: str | None = None
     type: str | None = Field(None, description="type of question; where null the answer's: yes/no, number, other")
@@ -65,6 +66,8 @@ class Columns(Place):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
+        if self.labels_except and self.labels is None:
+            raise ValueError("labels_except is of the labels: map labels")
         if (self.question is None) != (self.answer is None):
             raise ValueError("map question and answer, or neither")
         if self.type is not None and self.question is None:
@@ -259,7 +262,8 @@ def _labels(row: Row, params: Columns) -> tuple[str, ...]:
         parts: list[str | None] = [*(_text(row, params.labels) or "").split(params.labels_separator)]
     else:
         parts = _texts(row, params.labels)
-    return tuple(label for part in parts if part is not None and (label := part.strip()))
+    named = (part.strip() for part in parts if part is not None)
+    return tuple(label for label in named if label and label not in params.labels_except)
 
 
 def _question(row: Row, params: Columns) -> Question | None:

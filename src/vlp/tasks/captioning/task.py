@@ -222,8 +222,8 @@ class Task(base.Task):
             "nucleus": sampled,
             # Without the picture there is one caption for all of them.
             "blank": self.write(test, decoding=GREEDY, most=1, blank=True) * len(test),
-            "nearest": baselines.nearest(train, test, self._embed, NEAREST_AMONG),
-            "nearest_by_colour": baselines.nearest(train, test, baselines.colours, NEAREST_AMONG),
+            "nearest": baselines.of_nearest(train, test, self._embed, NEAREST_AMONG),
+            "nearest_by_colour": baselines.of_nearest(train, test, baselines.colours, NEAREST_AMONG),
             "most_common": [baselines.most_common(train)] * len(test),
         }
         for name, captions in others.items():

@@ -9,6 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vlp.data.loading import Examples
+from vlp.evaluation.nearest import colour_histograms, cosines, evenly
+
+NEAREST_AMONG = 5000  # training images that the nearest is looked for among
 
 
 def names(counts: Mapping[str, int], min_count: int) -> list[str]:
@@ -35,6 +38,20 @@ def table(examples: Examples, labels: Sequence[str]) -> np.ndarray:
             "`tasks`"
         )
     return found
+
+
+def of_nearest(examples: Examples, train: Examples, known: np.ndarray) -> np.ndarray:
+    """Bool [rows, K]: the labels of the training image whose colours are most like each record's.
+
+    Args:
+        examples: the split that is asked about.
+        train: what is known.
+        known: its table, bool [n, K].
+    """
+    rows = evenly(np.arange(len(train)), NEAREST_AMONG)
+    asked = colour_histograms(examples.images(range(len(examples))).numpy())
+    alike = cosines(asked, colour_histograms(train.images(rows.tolist()).numpy()))
+    return np.asarray(known[rows[alike.argmax(1)]])
 
 
 def check_exclusive(examples: Examples, found: np.ndarray) -> None:

@@ -245,6 +245,10 @@ class Task(base.Task):
             ways["zero_shot"] = (
                 scores["zero_shot"] >= thresholds if self.params.kind == "multi" else _highest(scores["zero_shot"])
             )
+        if self.sees:
+            train = self.prepared.split("train")
+            ways["nearest_by_colour"] = labels.of_nearest(test, train, self.table(train))
+            scores["nearest_by_colour"] = ways["nearest_by_colour"].astype(np.float64)
         return metrics.measure(
             metrics.Measured(
                 labels=self.labels,

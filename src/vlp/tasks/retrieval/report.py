@@ -12,6 +12,7 @@ from vlp.evaluation import ranking
 from vlp.evaluation.intervals import Bootstrap
 from vlp.evaluation.slices import by_slice
 from vlp.tasks.base import Evaluation
+from vlp.tasks.retrieval import by_colour
 from vlp.tasks.retrieval.candidates import Candidates, gather
 from vlp.tasks.retrieval.judged import judged_recall
 from vlp.tasks.retrieval.scores import IMAGE_TO_TEXT, TEXT_TO_IMAGE, Scores, directions
@@ -43,6 +44,7 @@ def evaluation(task: Task, test: Examples, seed: int, resamples: int) -> Evaluat
         metrics |= _sliced(test, found, placed[direction], direction)
     metrics["median_rank"] = float(np.median(np.concatenate(list(placed.values()))))
     metrics |= {f"weight_{direction}": task.decision[direction] for direction in placed}
+    metrics |= _by_colour(task, test, found, seed, resamples)
     metrics |= _single_captions(task, test, seed, resamples)
     longest = min(MOST_ON_CURVE, len(found.rows))
     return Evaluation(
@@ -50,6 +52,20 @@ def evaluation(task: Task, test: Examples, seed: int, resamples: int) -> Evaluat
         plots={f"{name}_recall": ranking.recall_curve(ranks, longest) for name, ranks in placed.items()},
         predictions=_predictions(test, found, placed),
     )
+
+
+def _by_colour(task: Task, test: Examples, found: Candidates, seed: int, resamples: int) -> dict[str, Any]:
+    """Recall of what knows colours and words, and no model."""
+    prepared = task.prepared
+    alike = by_colour.similarity(prepared.split("train"), test, found, prepared.vocabulary_size)
+    groups = np.array([test.strings("group")[row] for row in found.rows])
+    metrics: dict[str, Any] = {}
+    for direction, (own, right) in directions(Scores(alike, alike), found.right).items():
+        of = groups if direction == IMAGE_TO_TEXT else groups[found.owner]
+        bootstrap = Bootstrap(of, seed=seed, resamples=resamples)
+        placed = ranking.ranks(own.similarity, right)
+        metrics |= ranking.recalls(placed, f"nearest_by_colour_{direction}", bootstrap)
+    return metrics
 
 
 def _sliced(test: Examples, found: Candidates, placed: np.ndarray, direction: str) -> dict[str, Any]:
