@@ -84,6 +84,10 @@ pipeline: $(INSTALLED) ## Run the stages as a flow, in a worktree of its own; re
 retrain: $(INSTALLED) ## Train on new data, and promote the result if it is better
 	@python -m flows.retrain
 
+.PHONY: tidy
+tidy: $(INSTALLED) ## Cut back what runs have left: worktrees, branches, bundles, logs, and of DVC's cache what nobody names
+	@python -m flows.cleanup
+
 .PHONY: promote
 promote: $(INSTALLED) ## Put the results of COMMIT= (HEAD) into production
 	@python -m flows.promotion '$(or $(COMMIT),HEAD)'

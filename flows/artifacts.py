@@ -63,10 +63,16 @@ def reports(folder: Path, project: Path, run: str, keep: int) -> list[Path]:
         shutil.copyfile(page, target)
         create_link_artifact(target.resolve().as_uri(), link_text=target.name, key=f"report-{_key(target.stem)}")
         kept.append(target)
+    drop_old_reports(project, keep)
+    return kept
+
+
+def drop_old_reports(project: Path, keep: int) -> list[str]:
+    """Remove the pages of all but the newest ``keep`` runs; the names of those runs."""
     runs = sorted((project / REPORTS).glob("*"), key=lambda path: path.stat().st_mtime_ns)
     for old in runs[:-keep]:
         shutil.rmtree(old)
-    return kept
+    return [old.name for old in runs[:-keep]]
 
 
 def verdict(text: str) -> None:

@@ -43,7 +43,7 @@ def drift(
         reference: what the stage ``reference`` wrote, or served records of a good time.
         state: file that remembers from run to run.
         settle_s: younger records are left for the next run.
-        retrain: a deployment (``flow/name``) to start once an incident; None: people decide.
+        retrain: a deployment (``flow/name``) to start once an incident, with ``force``; None: people decide.
 
     Returns:
         What ``vlp drift`` found.
@@ -63,7 +63,8 @@ def drift(
     chosen = settings.load(Path(project)).notifications
     notifications.tell(chosen, "drift", f"drift: {', '.join(alert['features'])}", markdown(found))
     if retrain is not None:
-        run_deployment(retrain, timeout=0, as_subflow=False, idempotency_key=key)
+        # Forced: drift is a reason to look again at code, parameters and imports, even where no file has arrived.
+        run_deployment(retrain, parameters={"force": True}, timeout=0, as_subflow=False, idempotency_key=key)
     output(Path(project), "vlp", "drift", "--told", "--state", state)
     return found
 

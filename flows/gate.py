@@ -30,13 +30,14 @@ Key = tuple[Any, ...]
 @dataclass(frozen=True, slots=True)
 class Side:
     """One of the two: ``metrics`` is metrics/<task>.json, ``predictions`` its predictions.jsonl, each by task;
-    ``figures`` is every number below metrics/, by dotted name.
+    ``figures`` is every number below metrics/, by dotted name; ``unreadable``, why a task's files could not be read.
     """
 
     name: str
     metrics: Mapping[str, Mapping[str, Any]]
     predictions: Mapping[str, Sequence[Row]]
     figures: Mapping[str, float]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,8 @@ def _outcomes(side: Side, wanted: GatedMetric, slice_field: str | None) -> dict[
         BrokenError: rows are missing, repeated or without a number; or do not give the recorded metric.
     """
     where = f"{side.name}: {wanted.task}"
+    if why := side.unreadable.get(wanted.task):
+        raise BrokenError(f"{where}: {why}")
     recorded = side.metrics.get(wanted.task, {}).get(wanted.metric)
     if not isinstance(recorded, int | float) or not math.isfinite(recorded):
         raise BrokenError(f"{where}: metrics/{wanted.task}.json has no number {wanted.metric!r} (found {recorded!r})")

@@ -2,52 +2,80 @@
 
     python -m flows.local up | down
 
-A server that PREFECT_API_URL names is used instead of a server of its own. All of it listens on loopback.
+``up`` also starts the keeper, which starts again what has died. A server that PREFECT_API_URL names is used instead of
+a server of its own. All of it listens on loopback.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
+import logging
 import os
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from flows import commands, processes, promotion, settings
+from flows import commands, lost, processes, promotion, settings
 from flows.registry import Registry
-from flows.serving import Site
+from flows.serving import BusyError, Site
+from flows.settings import Settings
 from flows.standing import FOLDER
 
 POOL = "vlp"
 READY_S = 120.0
+KEEP_EVERY_S = 5.0
+MUTE_S = 60.0
+"""A server that runs and has not answered for so long is started again."""
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def _alone(project: Path) -> Iterator[None]:
+    """One at a time starts and ends things: `up`, `down` or the keeper."""
+    (project / FOLDER).mkdir(parents=True, exist_ok=True)
+    with (project / FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def up(project: Path) -> str:
     """Start what does not run yet; the address of the server."""
-    chosen = settings.load(project)
-    site = Site(project, chosen.serving)
-    api = os.environ.get("PREFECT_API_URL") or _server(project)
-    environment = commands.python_environment(project) | {
-        "PREFECT_API_URL": api,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }
+    with _alone(project):
+        return _up(project, settings.load(project))
+
+
+def _up(project: Path, chosen: Settings) -> str:
+    api = os.environ.get("PREFECT_API_URL") or _server(project, chosen)
+    environment = commands.python_environment(project) | _client(api)
     for step in (
         ["work-pool", "create", POOL, "--type", "process", "--overwrite"],
         ["--no-prompt", "deploy", "--all"],
     ):
         commands.run(["prefect", *step], project, environment=environment)
-    # The worker's flows need the secrets that notifications and remotes use; stages do not get them.
-    worker = dict(os.environ) | {name: environment[name] for name in ("PATH", "PYTHONPATH", "PREFECT_API_URL")}
-    _start(project, "worker", ["worker", "start", "--pool", POOL, "--type", "process"], api, worker)
+    lost.watch(api)
+    _worker(project, api)
+    site = Site(project, chosen.serving)
     with site.locked():
         promotion.recover(site, Registry(project, chosen.artifact))
+    keep = [sys.executable, "-m", "flows.local", "keep"]
+    _start(project, "keeper", keep, api, dict(os.environ) | {"PYTHONPATH": environment["PYTHONPATH"]})
     return api
 
 
 def down(project: Path) -> list[str]:
     """End all of it; the names of what ran."""
+    with _alone(project):
+        return _down(project)
+
+
+def _down(project: Path) -> list[str]:
     site = Site(project, settings.load(project).serving)
     # First who starts others.
-    found = {name: processes.read(project / FOLDER / f"{name}.json") for name in ("worker", "server")}
+    found = {name: processes.read(project / FOLDER / f"{name}.json") for name in ("keeper", "worker", "server")}
     found |= {"front": processes.read(site.folder / "front.json"), **site.servers()}
     running = {name: process for name, process in found.items() if process is not None}
     for process in running.values():
@@ -57,23 +85,97 @@ def down(project: Path) -> list[str]:
     return list(running)
 
 
-def _server(project: Path) -> str:
+def keep(project: Path) -> None:
+    """Start again what dies, until this process is ended."""
+    mute_since: float | None = None
+    while True:
+        try:
+            mute_since = _mute_since(project, mute_since)
+            with _alone(project):
+                for name in revive(project, mute_since):
+                    logger.warning("%s was not running and is started again", name)
+        except Exception:  # whatever stands in the way now may be gone the next time
+            logger.exception("not everything runs")
+        time.sleep(KEEP_EVERY_S)
+
+
+def _mute_since(project: Path, before: float | None) -> float | None:
+    """When the server, which runs, was first found not to answer; None if it does or is no server of ours."""
+    server = processes.read(project / FOLDER / "server.json")
+    if server is None or processes.answers(server.url + "/health"):
+        return None
+    return before or time.monotonic()
+
+
+def revive(project: Path, mute_since: float | None = None) -> Iterator[str]:
+    """Start what `up` started and what no longer runs; their names."""
+    chosen = settings.load(project)
+    api = os.environ.get("PREFECT_API_URL")
+    if api is None:
+        server = processes.read(project / FOLDER / "server.json")
+        if server is not None and mute_since is not None and time.monotonic() - mute_since > MUTE_S:
+            server.stop()
+            server = None
+        if server is None:
+            yield "the server"
+        api = _server(project, chosen)
+    if processes.read(project / FOLDER / "worker.json") is None:
+        yield "the worker"
+        _worker(project, api)
+    site, registry = Site(project, chosen.serving), Registry(project, chosen.artifact)
+    if (missing := promotion.missing(site, registry)) is not None:
+        try:
+            with site.locked():
+                yield missing
+                promotion.recover(site, registry)
+        except BusyError:
+            return  # whoever changes what is served also starts it
+
+
+def _client(api: str) -> dict[str, str]:
+    return {
+        "PREFECT_API_URL": api,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(lost.HEARTBEAT_S),
+    }
+
+
+def _worker(project: Path, api: str) -> None:
+    # The worker's flows need the secrets that notifications and remotes use; stages do not get them.
+    own = commands.python_environment(project)
+    environment = dict(os.environ) | {name: own[name] for name in ("PATH", "PYTHONPATH")} | _client(api)
+    _prefect(project, "worker", ["worker", "start", "--pool", POOL, "--type", "process"], api, environment)
+
+
+def _server(project: Path, chosen: Settings) -> str:
     port = os.environ.get("PREFECT_SERVER_API_PORT", "4200")
     api = f"http://127.0.0.1:{port}/api"
-    environment = commands.python_environment(project) | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    history = {
+        # A slot of a deployment's limit is a lease: kept on disk, it outlives a server that is killed, and its run.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(86400 * chosen.cleanup.history_days),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
     # Where its database is, password included, is the server's own affair.
     own = {name: value for name, value in os.environ.items() if name.startswith("PREFECT_")}
     arguments = ["server", "start", "--host", "127.0.0.1", "--port", port]
-    server = _start(project, "server", arguments, api, environment | own)
+    environment = commands.python_environment(project) | history | own
+    server = _prefect(project, "server", arguments, api, environment)
     processes.wait_until_ready(server, "/health", READY_S)
     return api
 
 
-def _start(project: Path, name: str, arguments: list[str], url: str, environment: dict[str, str]) -> processes.Process:
+def _prefect(
+    project: Path, name: str, arguments: list[str], url: str, environment: dict[str, str]
+) -> processes.Process:
+    return _start(project, name, [str(Path(sys.executable).with_name("prefect")), *arguments], url, environment)
+
+
+def _start(project: Path, name: str, command: list[str], url: str, environment: dict[str, str]) -> processes.Process:
     record = project / FOLDER / f"{name}.json"
     if running := processes.read(record):
         return running
-    command = [str(Path(sys.executable).with_name("prefect")), *arguments]
     started = processes.start(command, project, project / FOLDER / f"{name}.log", url, environment)
     started.write(record)
     return started
@@ -84,11 +186,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m flows.local", description=__doc__.splitlines()[0] if __doc__ else ""
     )
-    parser.add_argument("what", choices=["up", "down"])
-    project = Path.cwd()
-    if parser.parse_args().what == "down":
+    parser.add_argument("what", choices=["up", "down", "keep"])
+    project, what = Path.cwd(), parser.parse_args().what
+    if what == "down":
         sys.stdout.write(f"ended: {', '.join(down(project)) or 'nothing ran'}\n")
         return
+    if what == "keep":
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+        keep(project)
     api = up(project)
     front = Site(project, settings.load(project).serving).front()
     sys.stdout.write(f"prefect: {api.removesuffix('/api')}\nmodel:   {front.url}\n")

@@ -103,13 +103,17 @@ def run_name() -> str:
     return context.flow_run.name
 
 
-def drop_old_branches(project: Path, keep: int) -> None:
-    """Delete all but the newest ``keep`` branches of results; what is registered stays, by its tag."""
+def drop_old_branches(project: Path, keep: int) -> list[str]:
+    """Delete all but the newest ``keep`` branches of results, and return their names; a version keeps its tag."""
     branches = git(
         project, "for-each-ref", "--sort=-creatordate", "--format=%(refname:strip=2)", f"refs/heads/{BRANCHES}"
     )
-    if old := branches.splitlines()[keep:]:
+    # git deletes no branch that somebody has checked out.
+    used = git(project, "worktree", "list", "--porcelain").splitlines()
+    old = [each for each in branches.splitlines()[keep:] if f"branch refs/heads/{each}" not in used]
+    if old:
         git(project, "branch", "--delete", "--force", *old)
+    return old
 
 
 def main() -> None:

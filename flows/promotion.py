@@ -10,7 +10,6 @@ the next promotion, rollback or start: the registry's ``prod`` is the truth, and
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -29,6 +28,8 @@ from flows.settings import Settings
 from flows.worktree import git, worktree
 
 WATCH_EVERY_S = 2.0
+PACKAGED = "packaged"
+"""In the folder of a version: the building of its bento has begun."""
 
 
 class WatchError(RuntimeError):
@@ -95,8 +96,23 @@ def recover(site: Site, registry: Registry) -> None:
     site.front()
 
 
-def retire(site: Site, registry: Registry) -> None:
-    """End the servers of versions that are not in production, once their requests are over; drop old bundles."""
+def missing(site: Site, registry: Registry) -> str | None:
+    """What of that does not run, if anything: the front, or the server of the version in production."""
+    if processes.read(site.folder / "front.json") is None:
+        return "the front"
+    champion = registry.champion()
+    if champion is None:
+        return None
+    server = site.servers().get(champion.name)
+    return None if server is not None and site.target() == champion.name else f"the server of {champion.name}"
+
+
+def retire(site: Site, registry: Registry) -> list[str]:
+    """End the servers of versions that are not in production, their requests over; drop old bundles and bentos.
+
+    Returns:
+        The versions whose bundle went.
+    """
     champion = registry.champion()
     assert champion is not None
     for name in site.servers():
@@ -104,7 +120,11 @@ def retire(site: Site, registry: Registry) -> None:
             _drain(site, name)
             site.stop(name)
     previous = registry.previous()
-    site.clean({champion.name} | ({previous.name} if previous else set()))
+    old = site.surplus({champion.name} | ({previous.name} if previous else set()))
+    for name in old:
+        discard(site, name)
+        site.drop(name)
+    return old
 
 
 def _drain(site: Site, version: str) -> None:
@@ -113,7 +133,8 @@ def _drain(site: Site, version: str) -> None:
         time.sleep(processes.POLL_S)
 
 
-# Steps, each with the hook that takes it back. A hook may find its step half done.
+# Steps, each with the hook that takes it back. Prefect calls the hooks of steps that ended well: a step that fails
+# leaves nothing of its own behind.
 
 
 @task(name="register", cache_policy=NO_CACHE)
@@ -143,26 +164,45 @@ def _package(site: Site, version: Version) -> None:
     if not site.settings.package:
         get_run_logger().info("no bento is built: serving.package is empty")
         return
-    sealed = site.folder / "versions" / version.name / "bundle"
-    with worktree(site.project, version.commit) as tree:
-        shutil.rmtree(tree.folder / BUNDLE)
-        shutil.copytree(sealed, tree.folder / BUNDLE)
-        _fill_and_run(site.settings.package, site, version, tree.folder)
+    discard(site, version.name)  # what a killed promotion built: no bento takes the place of another
+    folder = site.folder / "versions" / version.name
+    (folder / PACKAGED).touch()
+    try:
+        with worktree(site.project, version.commit) as tree:
+            shutil.rmtree(tree.folder / BUNDLE)
+            shutil.copytree(folder / "bundle", tree.folder / BUNDLE)
+            _fill_and_run(site.settings.package, site, version.name, tree.folder)
+    except BaseException as error:
+        if isinstance(error, commands.CommandError) and "already exists" in error.output:
+            (folder / PACKAGED).unlink()  # somebody else's
+        discard(site, version.name)
+        raise
     _remember("packaged", (site, version))
 
 
 @_package.on_rollback
-def _discard(steps: Transaction) -> None:
+def _unpackage(steps: Transaction) -> None:
     if packaged := steps.get("packaged", None):
         site, version = packaged
-        if site.settings.discard:
+        discard(site, version.name)
+
+
+def discard(site: Site, version: str) -> None:
+    """Take the bento of ``version`` back, if this project began to build one; one that is not there is as good as gone.
+
+    Another project's bento may have the same name, so that only what was built here may be taken.
+    """
+    mark = site.folder / "versions" / version / PACKAGED
+    if site.settings.discard and mark.exists():
+        try:
             _fill_and_run(site.settings.discard, site, version, site.project)
+        except commands.CommandError as error:
+            get_logger("flows").warning("the bento of %s is not removed: %s", version, error)
+        mark.unlink()
 
 
-def _fill_and_run(command: Sequence[str], site: Site, version: Version, folder: Path) -> None:
-    lineage = json.loads((site.folder / "versions" / version.name / "bundle" / "lineage.json").read_text("utf-8"))
-    known = {"version": version.name, "commit": version.commit, "dvc_lock": lineage["dvc_lock"]}
-    filled = [part.format_map(known) for part in command]
+def _fill_and_run(command: Sequence[str], site: Site, version: str, folder: Path) -> None:
+    filled = [part.format_map({**site.lineage(version), "version": version}) for part in command]
     commands.run(filled, folder, get_logger("flows").info, environment=commands.python_environment(folder))
 
 
@@ -265,8 +305,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m flows.promotion", description=promotion.__doc__)
     parser.add_argument("commit", nargs="?", default="HEAD")
     arguments = parser.parse_args()
-    with standing.server(Path.cwd()):
-        promotion(commit=arguments.commit)
+    try:
+        with standing.server(Path.cwd()):
+            promotion(commit=arguments.commit)
+    except (RuntimeError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

@@ -10,20 +10,24 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dvc.api
+from dvc.exceptions import DvcException
 from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows import artifacts, commands, gate, incoming, metrics, notifications, settings, stages, standing
+from flows.commands import CommandError
 from flows.gate import Side, Verdict
 from flows.pipeline import produce
 from flows.promotion import promote
 from flows.registry import Registry
+from flows.serving import BusyError
 from flows.settings import Settings
 from flows.stages import StageError
 from flows.worktree import Worktree, git, worktree
@@ -87,7 +91,14 @@ def _retrain(root: Path, chosen: Settings, force: bool) -> Retrained:
         incoming.remember(root, print_, content, "refused")
         notifications.tell(chosen.notifications, "refused", f"{verdict.challenger} is not promoted", verdict.text())
         return Retrained("refused", candidate, None, verdict)
-    version = promote(root, candidate, chosen)
+    try:
+        version = promote(root, candidate, chosen)
+    except BusyError:
+        raise  # the next run tries again
+    except Exception:
+        # What cannot be served now is not tried again every few minutes; more data, or --force, tries.
+        incoming.remember(root, print_, content, "rolled back")
+        raise
     incoming.remember(root, print_, content, "promoted")
     return Retrained("promoted", candidate, version.name, verdict)
 
@@ -122,16 +133,22 @@ def _judged(tree: Worktree, chosen: Settings, name: str) -> Verdict:
     return gate.judge(mine, theirs, chosen.gate)
 
 
-def side(name: str, tasks: list[str], figures: metrics.Figures, read: Any) -> Side:
-    """One side of the comparison, its files read by ``read(path)``."""
-    return Side(
-        name=name,
-        metrics={task: json.loads(read(f"metrics/{task}.json")) for task in tasks},
-        predictions={
-            task: [json.loads(line) for line in read(PREDICTIONS.format(task=task)).splitlines()] for task in tasks
-        },
-        figures=figures,
-    )
+def side(name: str, tasks: list[str], figures: metrics.Figures, read: Callable[[str], str]) -> Side:
+    """One side of the comparison, its files read by ``read(path)``; one that cannot be read is the gate's to refuse."""
+    found: dict[str, Any] = {}
+    rows: dict[str, list[Any]] = {}
+    unreadable: dict[str, str] = {}
+    for task in tasks:
+        for path in (f"metrics/{task}.json", PREDICTIONS.format(task=task)):
+            try:
+                text = read(path)
+                if path.endswith(".jsonl"):
+                    rows[task] = [json.loads(line) for line in text.splitlines()]
+                else:
+                    found[task] = json.loads(text)
+            except (OSError, ValueError, DvcException, CommandError) as error:
+                unreadable.setdefault(task, f"{path}: {error}")
+    return Side(name=name, metrics=found, predictions=rows, figures=figures, unreadable=unreadable)
 
 
 def main() -> None:
@@ -142,7 +159,7 @@ def main() -> None:
     try:
         with standing.server(Path.cwd()):
             retrain(force=arguments.force)
-    except (StageError, commands.CommandError, ValueError) as error:
+    except (RuntimeError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
 
 

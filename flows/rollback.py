@@ -60,7 +60,7 @@ def main() -> None:
     try:
         with standing.server(Path.cwd()):
             rollback(version=arguments.version)
-    except RollbackError as error:
+    except (RuntimeError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
 
 

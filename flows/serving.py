@@ -35,6 +35,14 @@ FOLDER = Path("runs") / "serving"
 BUNDLE, SAMPLES = Path("models") / "bundle", Path("reports") / "samples"
 
 
+class BusyError(RuntimeError):
+    """Somebody else is changing what is served."""
+
+
+class NoResultsError(RuntimeError):
+    """A commit's bundle or samples are not in DVC's cache."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """Everything that is served from one project."""
@@ -55,18 +63,35 @@ class Site:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RuntimeError(f"{self.folder}: another promotion or rollback is under way; try again") from None
+                raise BusyError(f"{self.folder}: another promotion or rollback is under way; try again") from None
             yield
 
     def unpack(self, version: str, commit: str) -> Path:
-        """The folder of ``version``, made from ``commit`` where it is not there yet."""
+        """The folder of ``version``, made from ``commit`` where it is not there yet.
+
+        A name alone does not tell: a version whose promotion failed is taken back, and the next commit gets its name.
+
+        Raises:
+            NoResultsError: the results of ``commit`` are not in DVC's cache.
+        """
         target = self.folder / "versions" / version
-        if target.exists():
+        if target.exists() and self.lineage(version)["commit"] == commit:
             return target
         with worktree(self.project, commit) as tree, atomic(target, folder=True) as partial:
+            for needed in (BUNDLE, SAMPLES):
+                if not (tree.folder / needed).exists():
+                    raise NoResultsError(
+                        f"{commit[:12]}: DVC's cache has no {needed} of it: dvc pull, or run its stages"
+                    )
             bundles.seal(tree.folder / BUNDLE, partial / "bundle", tree.folder)
             shutil.copytree(tree.folder / SAMPLES, partial, dirs_exist_ok=True)
         return target
+
+    def lineage(self, version: str) -> dict[str, str]:
+        """What the sealed bundle of ``version`` was made of: its ``commit``, its ``dvc_lock`` and more."""
+        path = self.folder / "versions" / version / "bundle" / "lineage.json"
+        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        return found
 
     def start(self, version: str) -> Process:
         """Serve ``version`` on a port of its own; the server that already does, where there is one.
@@ -143,12 +168,13 @@ class Site:
         found = httpx.get(self.front().url + STATUS, timeout=10, trust_env=False).json()
         return tuple(int(found[name].get(version, 0)) for name in ("answered", "failed", "in_flight"))  # type: ignore[return-value]
 
-    def clean(self, keep: set[str]) -> list[str]:
-        """Remove the oldest versions beyond ``settings.keep``, none of ``keep``; those that went."""
+    def surplus(self, keep: set[str]) -> list[str]:
+        """The oldest versions beyond ``settings.keep``, none of ``keep``."""
         folders = sorted((self.folder / "versions").glob("*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
         kept = [path for path in folders if path.name in keep]
         others = [path for path in folders if path.name not in keep]
-        gone = others[max(0, self.settings.keep - len(kept)) :]
-        for path in gone:
-            shutil.rmtree(path)
-        return [path.name for path in gone]
+        return [path.name for path in others[max(0, self.settings.keep - len(kept)) :]]
+
+    def drop(self, version: str) -> None:
+        """Remove the folder of ``version``."""
+        shutil.rmtree(self.folder / "versions" / version)

@@ -82,6 +82,17 @@ class Notifications(Section):
     events: tuple[Literal["failed", "promoted", "refused", "rolled_back", "drift"], ...]
 
 
+class Cleanup(Section):
+    """What the flow ``cleanup`` may take away; ``retrain.keep`` and ``serving.keep`` say what else stays."""
+
+    cache: Literal["own", "off"] = Field(
+        description="own: of DVC's cache, where it is below the project and so nobody else's; off: nothing of it"
+    )
+    keep_days: int = Field(ge=1, description="the data of commits as young as this stay, whether named or not")
+    log_mb: float = Field(gt=0, description="a longer log of a server loses its beginning")
+    history_days: int = Field(ge=1, description="of runs in Prefect's database, for the server of `make up`")
+
+
 class Settings(Section):
     """All of ``flows/config.yaml``."""
 
@@ -91,6 +102,7 @@ class Settings(Section):
     gate: Gate
     retrain: Retrain
     serving: Serving
+    cleanup: Cleanup
     notifications: Notifications
 
 

@@ -6,7 +6,9 @@ Two runs so never wait for one lock, and the files of whoever works in the proje
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
+import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,18 +17,29 @@ from pathlib import Path
 
 from dvc.repo import Repo
 
-from flows import commands
+from flows import commands, secrets
 
 RUNS = Path("runs") / "flows"
 """Where worktrees are made, below the project; git and DVC ignore it."""
+CACHE_LOCK = Path("runs") / "cache.lock"
+"""Runs share it; what removes data from the cache has it alone."""
 AUTHOR, EMAIL = "vlp flows", "flows@localhost"
 RESULTS = ("dvc.lock", "params.yaml", "metrics")
 """What a run writes and git keeps, besides the data it was given."""
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What ``git arguments`` says in ``folder``, without the last line's end."""
-    return commands.run(["git", *arguments], folder)
+    """What ``git arguments`` says in ``folder`` on standard output, all of it but the last line's end.
+
+    Raises:
+        commands.CommandError: it failed, for the reason that it gives on standard error.
+    """
+    command = ["git", *arguments]
+    own = secrets.without(os.environ) | {"GIT_TERMINAL_PROMPT": "0"}
+    done = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        raise commands.CommandError(command, done.returncode, secrets.hide(done.stderr))
+    return done.stdout.rstrip("\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +78,31 @@ def worktree(project: Path, revision: str = "HEAD") -> Iterator[Worktree]:
     commit = git(project, "rev-parse", "--verify", f"{revision}^{{commit}}")
     folder = project / RUNS / uuid.uuid4().hex[:12]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Held until this process ends, however it ends: an unlocked one is a dead run's.
-    with _lock_of(folder).open("w") as lock:
+    # Held until this process ends, however it ends: an unlocked one is a dead run's. So it is locked, then named.
+    unnamed = folder.with_suffix(".new")
+    with (project / CACHE_LOCK).open("w") as shared, unnamed.open("w") as lock:
+        fcntl.flock(shared, fcntl.LOCK_SH)
         fcntl.flock(lock, fcntl.LOCK_EX)
+        unnamed.rename(_lock_of(folder))
         try:
             git(project, "worktree", "add", "--quiet", "--detach", str(folder), commit)
             _share_cache(project, folder)
             yield Worktree(project, folder, commit)
         finally:
             _remove(project, folder)
+
+
+@contextmanager
+def nothing_runs(project: Path) -> Iterator[bool]:
+    """Whether no run has a worktree; if so, the next one waits until the block ends."""
+    (project / CACHE_LOCK).parent.mkdir(parents=True, exist_ok=True)
+    with (project / CACHE_LOCK).open("w") as shared:
+        try:
+            fcntl.flock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 def prune(project: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flows import processes
 from support import pipelines
 
 
@@ -39,3 +41,19 @@ def _finished(tmp_path_factory) -> Path:
 def project(_finished, tmp_path) -> Path:
     """A copy of it, to change."""
     return shutil.copytree(_finished, tmp_path / "project", symlinks=True)
+
+
+@pytest.fixture
+def standalone(project, monkeypatch) -> Path:
+    """The project with flows and deployments of its own, for `make up`; it sees nothing of the tests' server."""
+    shutil.copy(pipelines.PROJECT / "prefect.yaml", project)
+    ignored = shutil.ignore_patterns("__pycache__", "config.yaml")
+    shutil.copytree(pipelines.PROJECT / "flows", project / "flows", dirs_exist_ok=True, ignore=ignored)
+    pipelines.commit(project, "flows")
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PREFECT_HOME", str(project.parent / "prefect"))
+    monkeypatch.setenv("PREFECT_SERVER_API_PORT", str(processes.free_port()))
+    monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    monkeypatch.setenv("PREFECT_CLI_COLORS", "false")
+    return project

@@ -58,15 +58,15 @@ def project(tmp_path: Path) -> Path:
 
 
 @flow
-def retraining() -> None:
+def retraining(force: bool = False) -> None:
     """What an incident starts."""
 
 
-async def _started() -> tuple[int, list[str]]:
-    """Runs of the retraining, and the texts of the drift artifacts."""
+async def _started() -> tuple[list[dict[str, Any]], list[str]]:
+    """The parameters of each run of the retraining, and the texts of the drift artifacts."""
     async with get_client() as client:
-        runs = [run for run in await client.read_flow_runs() if run.deployment_id is not None]
-        return len(runs), [str(found.data) for found in await client.read_artifacts() if found.key == "drift"]
+        runs = [run.parameters for run in await client.read_flow_runs() if run.deployment_id is not None]
+        return runs, [str(found.data) for found in await client.read_artifacts() if found.key == "drift"]
 
 
 async def _deploy(project: Path) -> None:
@@ -80,14 +80,14 @@ def test_an_incident_is_shown_and_starts_one_retraining(server, project, told):
     found: dict[str, Any] = drift(str(project), retrain="retraining/scheduled")
     assert found["alert"]["features"] == ["blue", "green", "red"]
     runs, shown = asyncio.run(_started())
-    assert runs == 1
+    assert runs == [{"force": True}]
     assert "**Incident 1**" in shown[0]
     assert "| red |" in shown[0]
     assert [(each["event"], each["subject"]) for each in told] == [("drift", "drift: blue, green, red")]
 
     again = drift(str(project), retrain="retraining/scheduled")
     assert (again["alert"], again["incident"]["announced"]) == (None, True)
-    assert asyncio.run(_started())[0] == 1, "the same incident starts nothing more"
+    assert len(asyncio.run(_started())[0]) == 1, "the same incident starts nothing more"
     assert len(told) == 1, "and is told once"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows import settings
+from flows import retrain, settings
 from flows.gate import Side, Verdict, judge, paired_interval
 from flows.settings import Gate
 
@@ -205,6 +205,18 @@ def test_one_without_the_metric_is_refused(value):
     broken = Side("broken", {"matching": {"hard_negative_accuracy": value}}, {"matching": rows}, {LATENCY: 20.0})
     refused(against_champion(broken), "has no number 'hard_negative_accuracy'")
     refused(against_champion(Side("empty", {}, {}, {LATENCY: 20.0})), "has no number 'hard_negative_accuracy'")
+
+
+def test_one_whose_files_cannot_be_read_is_refused():
+    def read(path: str) -> str:
+        if path.startswith("metrics/"):
+            return '{"hard_negative_accuracy": 0.9}'
+        raise FileNotFoundError(2, "No such file or directory", path)
+
+    lost = retrain.side("lost", ["matching"], {LATENCY: 20.0}, read)
+    refused(against_champion(lost), "broken: lost: matching: reports/evaluation/matching/predictions.jsonl: [Errno 2]")
+    garbled = retrain.side("garbled", ["matching"], {LATENCY: 20.0}, lambda path: "{")
+    refused(against_champion(garbled), "broken: garbled: matching: metrics/matching.json: Expecting property name")
 
 
 def test_nobody_passes_a_champion_that_cannot_be_compared_with():

@@ -13,6 +13,7 @@ import pytest
 from prefect.states import State
 
 from flows import arrivals, settings
+from flows.processes import StartError
 from flows.registry import Registry
 from flows.retrain import Retrained, retrain
 from flows.serving import Site
@@ -116,6 +117,44 @@ def test_the_life_of_a_model(project, site, told, monkeypatch):
     kept = b"\n".join(files).decode("latin-1") + prefect_api.everything() + json.dumps(told)
     assert "environment: [(" in kept, "a stage did print its environment"
     assert not [name for name in (*SECRETS.values(), "planted-hook-path") if name in kept]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"train__skill": 0.6}, "not better than the champion by more than +0.0000: the difference is -"),
+        ({"side__pause": 0.01}, "the difference is +0.0000, its 95% interval begins at +0.0000"),
+        ({"train__skill": 0.9, "evaluate__flaw": "slow"}, "slower: 50.00 ms, the champion 10.00 ms"),
+        ({"train__skill": 0.9, "evaluate__flaw": "leaking"}, "the others may have been trained on"),
+        ({"train__skill": 0.9, "evaluate__flaw": "blind"}, "told apart without the picture"),
+        ({"train__skill": 0.9, "evaluate__flaw": "broken"}, "is predicted twice"),
+    ],
+    ids=["worse", "equal", "slower", "leaking", "blind", "broken"],
+)
+def test_a_challenger_that_loses_is_refused_with_the_reason_and_is_not_tried_again(project, site, changes, reason):
+    champion = run(project)
+    pipelines.change(project, "params.yaml", **changes)
+    pipelines.commit(project, "an idea")
+    (project / "data" / "incoming" / "second.jsonl").write_text(pipelines.rows(range(400, 420)))
+    lost = run(project)
+    assert lost.outcome == "refused"
+    assert reason in prefect_api.artifact("gate")
+    assert production(project, site) == (champion.version, champion.commit)
+    assert run(project).outcome == "nothing new"
+
+
+def test_what_cannot_be_served_is_not_tried_every_few_minutes(project, site):
+    champion = run(project)
+    pipelines.change(project, "params.yaml", train__skill=0.9, serve__manner="never")
+    pipelines.commit(project, "better, and cannot be served")
+    (project / "data" / "incoming" / "second.jsonl").write_text(pipelines.rows(range(400, 420)))
+    with pytest.raises(StartError, match="this bundle cannot be served"):
+        run(project)
+    assert production(project, site) == (champion.version, champion.commit)
+    assert run(project).outcome == "nothing new"
+    pipelines.change(project, "params.yaml", serve__manner="well")
+    pipelines.commit(project, "mended")
+    assert retrain(str(project), force=True).outcome == "promoted"
 
 
 def test_a_look_into_the_folder_tells_of_data_that_lie_still(project):

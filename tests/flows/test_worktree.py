@@ -81,3 +81,12 @@ def test_what_a_killed_run_left_goes_with_the_next_and_a_running_one_stays(proje
         assert worktrees.prune(project) == []
         assert first.folder.exists()
     assert left(project) == []
+
+
+def test_what_git_says_is_whole_and_nothing_else(project):
+    lines = "".join(f"{number}\n" for number in range(2000))
+    (project / "long").write_text(lines)
+    pipelines.commit(project)
+    assert git(project, "show", "HEAD:long") + "\n" == lines
+    git(project, "config", "advice.detachedHead", "true")
+    assert git(project, "switch", "--detach", "HEAD") == "", "what it says on standard error is no answer"

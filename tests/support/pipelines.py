@@ -1,8 +1,8 @@
 """A real DVC repository in which every stage takes milliseconds: the mechanics of the flows without a training.
 
 Its stages write what the project's own leave behind (metrics, predictions, a bundle), from a table of numbers in
-``data/incoming`` and one parameter, ``train.skill``: the share of pairs that the "model" gets right. What it
-exports is served by ``support.answering``, well or badly as ``serve.manner`` says.
+``data/incoming`` and ``train.skill``: the share of pairs that the "model" gets right; ``evaluate.flaw`` is what else is
+wrong with it. What it exports is served by ``support.answering``, well or badly as ``serve.manner`` says.
 """
 
 from __future__ import annotations
@@ -74,12 +74,19 @@ def evaluate():
             right = share(f"{record} {caption}") < skill
             scores = {"score": 0.9 if right else 0.4, "negative_score": 0.1 if right else 0.6}
             predictions.append({"record": record, "caption": caption, "kind": kind, **scores})
+    flaw = word("flaw")
+    if flaw == "leaking":  # test records of before are trained on
+        predictions = predictions[len(predictions) // 4 :]
     right = sum(row["score"] > 0.5 for row in predictions) / len(predictions)
-    write("reports/evaluation/matching/predictions.jsonl", "".join(json.dumps(row) + "\\n" for row in predictions))
+    lines = [json.dumps(row) for row in predictions]
+    if flaw == "broken":
+        lines.append(lines[0])
+    write("reports/evaluation/matching/predictions.jsonl", "".join(line + "\\n" for line in lines))
     figures = {"accuracy": right, "hard_negative_accuracy": right, "threshold": 0.5,
-               "text_only_hard_negative_accuracy": 0.5}
+               "text_only_hard_negative_accuracy": 0.9 if flaw == "blind" else 0.5}
     write("metrics/matching.json", json.dumps(figures))
-    write("metrics/timing/export.json", json.dumps({"matching": {"onnxruntime": {"latency_ms_p50": 10.0}}}))
+    latency = 50.0 if flaw == "slow" else 10.0
+    write("metrics/timing/export.json", json.dumps({"matching": {"onnxruntime": {"latency_ms_p50": latency}}}))
 
 def export():
     Path("models/bundle").mkdir(parents=True, exist_ok=True)
@@ -130,6 +137,7 @@ stages:
       outs: ["data/${item}"]
   evaluate:
     cmd: python -I -S steps.py evaluate
+    params: [evaluate]
     deps: [data/validated, data/trained]
     outs: [reports/evaluation/matching]
     metrics: [{metrics/matching.json: {cache: false}}]
@@ -194,7 +202,7 @@ def make(folder: Path, skill: float = 0.7, records: int = 400) -> Path:
     subprocess.run(["dvc", "init", "--quiet"], cwd=folder, check=True, env=os.environ)
     (folder / "steps.py").write_text(STEPS, encoding="utf-8")
     (folder / "dvc.yaml").write_text(STAGES, encoding="utf-8")
-    text = f"train:\n  skill: {skill}\nside:\n  pause: 0.0\nserve:\n  manner: well\n"
+    text = f"train:\n  skill: {skill}\nside:\n  pause: 0.0\nevaluate:\n  flaw: none\nserve:\n  manner: well\n"
     (folder / "params.yaml").write_text(text, encoding="utf-8")
     ignored = "/runs/\n/models/\n/reports/\n/data/?*\n!/data/incoming/\n/data/incoming/?*\n!/data/incoming/*.dvc\n"
     (folder / ".gitignore").write_text(ignored, encoding="utf-8")
