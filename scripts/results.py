@@ -7,6 +7,7 @@ A table stands between ``<!-- figures: metrics/matching.json -->`` and ``<!-- en
 written anew. A number with ``<name>_ci95`` beside it shows its interval, a mapping of slices becomes rows of its own.
 ``<!-- aims -->`` … ``<!-- end -->`` holds what each task is meant to reach beside what it does;
 ``<!-- benchmark: serving_http -->`` … ``<!-- end -->`` what a benchmark measured, where, and what it is meant to;
+``<!-- preset: easy-vqa -->`` … ``<!-- end -->`` what a preset reached on real data, beside its floors;
 ``<!-- transfer: noto-emoji -->`` … ``<!-- end -->`` the rows of ``benchmarks/results/transfer.json`` of that data.
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 PAGE = Path("docs/results.md")
+RESULTS = Path("benchmarks/results")
 AIMS = (
     ("matching", "hard_negative_accuracy", 0.92),
     ("matching", "roc_auc", 0.96),
@@ -33,6 +35,16 @@ AIMS = (
 )
 TRANSFER = Path("benchmarks/results/transfer.json")
 BENCHMARK_AIMS = {
+    "preprocess": {"ratios.vs_pillow_loop": (">=", 3.0), "ratios.vs_img2dataset": (">=", 1.0)},
+    "records": {"linear_fit": (">=", 0.99), "peak_memory_gb.1000000": ("<=", 2.0)},
+    "cleaning": {
+        "injected.recall": (">=", 1.0),
+        "injected.false_rejects": ("<=", 0.0),
+        "emoji.colour_only.lost": ("<=", 0.0),
+        "emoji.impossible.reported": (">=", 10.0),
+    },
+    "suspects": {f"{by}.average_precision": (">=", 0.8) for by in ("record", "caption")},
+    "loader": {f"ratios.{phase}": (">=", 2.0) for phase in ("look", "point", "read")},
     "serving_latency": {
         "ratios.batch1_vs_torch_eager": (">=", 6.0),
         "ratios.batch1_vs_onnxruntime": (">=", 3.0),
@@ -48,8 +60,33 @@ BENCHMARK_AIMS = {
         "overload.recovered_s": ("<=", 5.0),
     },
 }
+REAL_INPUT: dict[str, tuple[tuple[str, str, tuple[str, ...], float | None], ...]] = {
+    "easy-vqa": (("vqa", "accuracy", ("question_only_accuracy", "image_only_accuracy", "majority_accuracy"), 0.99),),
+    "noto-emoji": (
+        ("matching", "accuracy", ("base_rate",), None),
+        ("matching", "roc_auc", (), None),
+        ("matching", "hard_negative_accuracy", ("text_only_hard_negative_accuracy",), None),
+        *(
+            ("retrieval", f"{way}_r{k}", (f"nearest_by_colour_{way}_r{k}", f"random_{way}_r{k}"), None)
+            for way in ("image_to_text", "text_to_image")
+            for k in (1, 10)
+        ),
+        ("captioning", "cider", ("nearest_by_colour_cider", "blank_cider", "most_common_cider"), None),
+        ("captioning", "bleu4", ("nearest_by_colour_bleu4", "blank_bleu4", "most_common_bleu4"), None),
+        (
+            "classification",
+            "macro_f1",
+            ("nearest_by_colour.macro_f1", "majority.every_label_macro_f1", "zero_shot.macro_f1"),
+            None,
+        ),
+        ("segmentation", "miou", ("saliency_miou", "text_blind_miou"), None),
+        ("generation", "matching_score", ("random_picture_matching_score", "true_picture_matching_score"), None),
+    ),
+}
+"""Of each preset: task, figure, what to hold it against, and what it is meant to reach."""
 BLOCK = re.compile(
-    r"(<!-- (?:figures: (?P<file>\S+)|benchmark: (?P<benchmark>\S+)|transfer: (?P<data>\S+)|aims) -->\n)"
+    r"(<!-- (?:figures: (?P<file>\S+)|benchmark: (?P<benchmark>\S+)|transfer: (?P<data>\S+)"
+    r"|preset: (?P<preset>\S+)|aims) -->\n)"
     r".*?(?P<end><!-- end -->)",
     re.DOTALL,
 )
@@ -77,6 +114,8 @@ def render(page: str) -> str:
             shown = table(Path(block["file"]))
         elif block["benchmark"]:
             shown = benchmark(block["benchmark"])
+        elif block["preset"]:
+            shown = real_input(block["preset"])
         else:
             shown = transfer(block["data"]) if block["data"] else aims()
         return f"{block[1]}\n{shown}\n{block['end']}"
@@ -86,10 +125,8 @@ def render(page: str) -> str:
 
 def benchmark(name: str) -> str:
     """One benchmark: what ran where, and every figure that is no sample beside its aim."""
-    found = load(Path("benchmarks/results") / f"{name}.json")
-    machine = found["machine"]
-    told = f"`{found['command']}`, {found['at'][:10]}, {machine['processor']}, {machine['cores']} cores"
-    lines = [f"{told}:", "", "| figure | value | aim | |", "|---|---|---|---|"]
+    found = load(RESULTS / f"{name}.json")
+    lines = [f"{_told(found)}:", "", "| figure | value | aim | |", "|---|---|---|---|"]
     aims = BENCHMARK_AIMS.get(name, {})
     for key, value in _flat({key: value for key, value in found.items() if key not in _ABOUT}):
         sign, aim = aims.get(key, ("", 0.0))
@@ -97,6 +134,28 @@ def benchmark(name: str) -> str:
         verdict = ("reached" if reached else "**not reached**") if sign else ""
         lines.append(f"| `{key}` | {number(value)} | {f'{sign} {aim:g}' if sign else ''} | {verdict} |")
     return "\n".join(lines) + "\n"
+
+
+def real_input(preset: str) -> str:
+    """What a preset reached on real data, each figure beside its floors."""
+    found = load(RESULTS / f"{preset}.json")
+    took = "" if found["seconds"] is None else f"; all stages: {found['seconds'] // 60} min {found['seconds'] % 60} s"
+    lines = [f"{_told(found)}, commit {found['commit'][:7]}{took}:", ""]
+    lines += ["| task | figure | reached | 95 % | beside it | aim | |", "|---|---|---|---|---|---|---|"]
+    for task, name, others, aim in REAL_INPUT[preset]:
+        figures = dict(_flat(found["metrics"][task]))
+        low, high = found["metrics"][task].get(f"{name}_ci95", (None, None))
+        between = "" if low is None else f"{number(low)}–{number(high)}"
+        beside = "; ".join(f"`{other}` {number(figures[other])}" for other in others)
+        verdict = "" if aim is None else "reached" if figures[name] >= aim else "**not reached**"
+        told = f"{beside} | {'' if aim is None else f'{aim:.2f}'} | {verdict}"
+        lines.append(f"| {task} | `{name}` | {number(figures[name])} | {between} | {told} |")
+    return "\n".join(lines) + "\n"
+
+
+def _told(found: dict[str, Any]) -> str:
+    machine = found["machine"]
+    return f"`{found['command']}`, {found['at'][:10]}, {machine['processor']}, {machine['cores']} cores"
 
 
 _ABOUT = ("machine", "command", "commit", "at", "samples")

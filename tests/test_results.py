@@ -88,3 +88,24 @@ def test_a_benchmark_stands_beside_its_aims(tmp_path: Path) -> None:
     assert "| `ratios.batch1_vs_onnxruntime` | 2.500 | >= 3 | **not reached** |" in text
     assert "| `cold_start_s` | 2.500 | <= 3 | reached |" in text
     assert "samples" not in text
+
+
+def test_a_preset_stands_beside_its_floors_and_its_aim(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "results.md").write_text("<!-- preset: easy-vqa -->\n<!-- end -->\n")
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    vqa = {"accuracy": 0.9951, "accuracy_ci95": [0.993, 0.997], "question_only_accuracy": 0.67}
+    measured = {
+        "machine": {"processor": "A processor", "cores": 2},
+        "command": "python benchmarks/real_input.py easy-vqa easy-vqa",
+        "commit": "0123456789",
+        "at": "2026-11-25T20:00:00+00:00",
+        "seconds": 200,
+        "metrics": {"vqa": {**vqa, "image_only_accuracy": 0.4, "majority_accuracy": 0.37}},
+    }
+    (tmp_path / "benchmarks" / "results" / "easy-vqa.json").write_text(json.dumps(measured))
+    assert run(tmp_path).returncode == 0
+    text = (tmp_path / "docs" / "results.md").read_text()
+    assert "A processor, 2 cores, commit 0123456; all stages: 3 min 20 s:" in text
+    assert "| vqa | `accuracy` | 0.995 | 0.993–0.997 | `question_only_accuracy` 0.670; " in text
+    assert "| 0.99 | reached |" in text
