@@ -25,7 +25,7 @@ from flows.settings import Settings
 from flows.standing import FOLDER
 
 POOL = "vlp"
-READY_S = 120.0
+READY_S = 300.0
 KEEP_EVERY_S = 5.0
 MUTE_S = 60.0
 """A server that runs and has not answered for so long is started again."""

@@ -26,6 +26,7 @@ from vlp.data import examples
 from vlp.data.scenes import oracle
 from vlp.evaluation.intervals import Bootstrap
 from vlp.explain.explainer import Explained, Explainer, Said, explained
+from vlp.explain.faithfulness import Judge
 from vlp.explain.methods import Method
 from vlp.explain.overlay import overlay, strip
 from vlp.files import atomic
@@ -33,6 +34,7 @@ from vlp.files import atomic
 PAGE, PICTURES, REPORT = Path("docs/gallery.md"), Path("docs/images/gallery"), Path("reports/gallery.html")
 METHODS: tuple[Method, ...] = get_args(Method)
 SIDE, EACH, WORDS = 112, 3, 6
+OF = {"match": "matching", "ask": "vqa", "caption": "captioning"}
 TITLES = {"match": "Is the text true of the picture?", "ask": "What is the answer?", "caption": "What does it show?"}
 INTRODUCTION = """\
 Pictures of the test split, what the trained tasks say of them, and what of the picture their answers rest on: green
@@ -80,9 +82,14 @@ def main() -> None:
     cases: defaultdict[str, list[Case]] = defaultdict(list)
     gains: defaultdict[tuple[str, Method], list[tuple[str, float, float]]] = defaultdict(list)
     for example, _ in zip(examples.read(arguments.prepared, "test"), range(arguments.records), strict=False):
+        judge = Judge(example.image)
         for asked in _questions(example):
+            if not (arguments.models / OF[asked.task]).is_dir():  # left out of params.yaml
+                continue
             said = _say(explainer, example.image, asked)
-            maps = {method: explained(said, example.image, method) for method in METHODS}
+            # Occlusion of every word would take longer than all the rest.
+            methods = [method for method in METHODS if asked.task != "caption" or method != "occlusion"]
+            maps = {method: explained(said, example.image, method, judge) for method in methods}
             for method, found in maps.items():
                 gains[asked.task, method] += [(example.id, each.faithful.gain, each.faithful.beaten) for each in found]
             case = _case(f"{asked.task}-{len(cases[asked.task]):02d}", asked, said, maps, example.image)

@@ -35,6 +35,16 @@ AIMS = (
 )
 TRANSFER = Path("benchmarks/results/transfer.json")
 BENCHMARK_AIMS = {
+    "preprocess": {"ratios.vs_pillow_loop": (">=", 3.0), "ratios.vs_img2dataset": (">=", 1.0)},
+    "records": {"linear_fit": (">=", 0.99), "peak_memory_gb.1000000": ("<=", 2.0)},
+    "cleaning": {
+        "injected.recall": (">=", 1.0),
+        "injected.false_rejects": ("<=", 0.0),
+        "emoji.colour_only.lost": ("<=", 0.0),
+        "emoji.impossible.reported": (">=", 10.0),
+    },
+    "suspects": {f"{by}.average_precision": (">=", 0.8) for by in ("record", "caption")},
+    "loader": {f"ratios.{phase}": (">=", 2.0) for phase in ("look", "point", "read")},
     "serving_latency": {
         "ratios.batch1_vs_torch_eager": (">=", 6.0),
         "ratios.batch1_vs_onnxruntime": (">=", 3.0),

@@ -207,3 +207,31 @@ def test_the_network_is_closed_in_child_processes(tmp_path):
         [sys.executable, "-c", code], env=environment(PROJECT), capture_output=True, text=True, check=False
     )
     assert "a test's child process reached for the network" in child.stderr
+
+
+def test_a_search_that_is_interrupted_goes_on_and_its_trials_are_experiments(again):
+    for name, value in (("user.name", "A Person"), ("user.email", "person@example.org")):
+        command(again, "git", "config", name, value)
+    command(again, "git", "add", "--all")
+    command(again, "git", "commit", "--quiet", "--message", "the tiny size")
+    notes = again / "runs" / "tune" / "matching"
+    tune = ("vlp", "tune", "matching", "--trials", "2", "--json")
+    with (again.parent / "tune.log").open("w") as log:
+        first = subprocess.Popen(tune, cwd=again, env=environment(again), stdout=log, stderr=log)
+        deadline = time.monotonic() + 300
+        while not list(notes.glob("*.jsonl")) and first.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(60) == 130, (again.parent / "tune.log").read_text()
+    assert not (notes / "running.json").exists()
+    rows = json.loads(command(again, *tune))
+    ended = [row for row in rows if row["state"] in ("complete", "pruned")]
+    (cut_off,) = [row for row in rows if row["state"] == "fail"]
+    assert len(ended) == 2 and any(row["params"] == cut_off["params"] for row in ended)
+    shown = command(again, "dvc", "exp", "show", "--csv")
+    assert all(row["name"] in shown for row in ended) and "pair_accuracy" in shown
+    assert command(again, "git", "status", "--porcelain") == ""
+    command(again, "vlp", "tune", "matching", "--apply")
+    best = next(row for row in rows if row["state"] == "complete")
+    rate = load_yaml(again / "params.yaml")["tasks"]["matching"]["training"]["learning_rate"]
+    assert rate == pytest.approx(best["params"]["tasks.matching.training.learning_rate"])

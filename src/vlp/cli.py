@@ -26,7 +26,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    about = "Runs with a preset, answers of the exported model, the report of a branch, drift of what is served."
+    about = (
+        "Runs with a preset or once a fold, searches, answers of the exported model and what they rest on, the report "
+    )
+    about += "of a branch, drift of what is served."
     parser = argparse.ArgumentParser(prog="vlp", description=about)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -151,13 +154,19 @@ def _cross_validate(arguments: argparse.Namespace) -> None:
 
 def _tune(arguments: argparse.Namespace) -> None:
     import json
+    import signal
 
     from vlp.tuning import search
 
-    if arguments.apply:
-        found = [search.apply_best(Path.cwd(), arguments.task)]
-    else:
-        found = search.run(Path.cwd(), arguments.task, arguments.trials)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a trial is ended with its search
+    try:
+        if arguments.apply:
+            found = [search.apply_best(Path.cwd(), arguments.task)]
+        else:
+            found = search.run(Path.cwd(), arguments.task, arguments.trials)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"interrupted; vlp tune {arguments.task} goes on from here\n")
+        raise SystemExit(130) from None
     if arguments.json:
         sys.stdout.write(json.dumps(found, indent=2, sort_keys=True) + "\n")
         return

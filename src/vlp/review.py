@@ -40,6 +40,12 @@ def add_commands(commands: Any) -> None:
     clean.add_argument("--out", metavar="FOLDER", type=Path, default=Path("reports/suspects"))
     clean.add_argument("--review", metavar="FOLDER", type=Path, default=Path("review"))
     clean.add_argument("--split", choices=SPLITS, action="append", help="by default all; may be repeated")
+    clean.add_argument(
+        "--by",
+        choices=("record", "caption"),
+        default="record",
+        help="what a pair is: an image with all of its captions (the default), or with each of them",
+    )
     clean.add_argument("--worst", metavar="N", type=int, default=1000, help="pairs that are listed; by default 1000")
     clean.add_argument("--shown", metavar="N", type=int, default=200, help="pairs that the page shows; by default 200")
     chosen = clean.add_mutually_exclusive_group()
@@ -59,7 +65,7 @@ def add_commands(commands: Any) -> None:
         "--probe",
         metavar="SHARE",
         type=float,
-        help="list nothing: exchange this share of captions for others and tell how well the ranking finds them",
+        help="list nothing: exchange the captions of this share of pairs and tell how well the ranking finds them",
     )
     clean.add_argument("--seed", metavar="N", type=int, default=7, help="of --probe")
     clean.set_defaults(command=_clean)
@@ -92,12 +98,13 @@ def _clean(arguments: argparse.Namespace) -> None:
         if not 0 < arguments.probe <= 0.5:
             raise ReviewCommandError(f"clean: --probe {arguments.probe:g}: a share above 0, and 0.5 at most")
         found = {
-            split: ranking.probe(prepared.split(split), score, arguments.probe, arguments.seed) for split in splits
+            split: ranking.probe(prepared.split(split), score, arguments.probe, arguments.seed, arguments.by)
+            for split in splits
         }
         write_json(arguments.out / "probe.json", found)
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
-    suspects = ranking.rank(prepared, splits, score, arguments.worst)
+    suspects = ranking.rank(prepared, splits, score, arguments.worst, arguments.by)
     write_jsonl(arguments.out / "suspects.jsonl", (each.as_row() for each in suspects))
     page.write(arguments.out / "suspects.html", prepared, suspects[: arguments.shown])
     sys.stdout.write(f"ranked:   {arguments.out / 'suspects.jsonl'}\npictures: {arguments.out / 'suspects.html'}\n")

@@ -63,7 +63,13 @@ def fresh(project: Path, worktree: Path) -> None:
 
 
 def restore(worktree: Path) -> None:
-    """Bring every file that git tracks back to the worktree's commit, and remove new ones; ignored ones stay."""
+    """Bring every file that git tracks back to the worktree's commit, and remove new ones; ignored ones stay.
+
+    Nothing may be running in it: locks that a killed git or DVC left behind are removed.
+    """
+    index = Path(_git(worktree, "rev-parse", "--git-path", "index.lock").strip())
+    for lock in (worktree / index, worktree / ".dvc" / "tmp" / "rwlock"):
+        lock.unlink(missing_ok=True)
     _git(worktree, "checkout", "--quiet", "--force", "HEAD", "--", ".")
     _git(worktree, "clean", "--quiet", "--force", "-d")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlp.explain.faithfulness import STEPS, _masks, faithfulness
+from vlp.explain.faithfulness import STEPS, Faithfulness, Judge, _masks
 
 SIZE, GRID = 32, 8
 
@@ -16,6 +16,10 @@ def pixels() -> np.ndarray:
     found = np.zeros((SIZE, SIZE, 3), np.uint8)
     found[8:16, 8:16] = 255
     return found
+
+
+def faithfulness(pixels: np.ndarray, heat: np.ndarray, seed: int = 0) -> Faithfulness:
+    return Judge(pixels, seed).judge(heat, bright)
 
 
 def bright(images: np.ndarray) -> np.ndarray:
@@ -31,7 +35,7 @@ def at(*places: tuple[int, int]) -> np.ndarray:
 
 
 def test_the_map_of_the_very_square_is_believed(pixels: np.ndarray) -> None:
-    found = faithfulness(pixels, at((2, 2), (2, 3), (3, 2), (3, 3)), bright)
+    found = faithfulness(pixels, at((2, 2), (2, 3), (3, 2), (3, 3)))
     # Gone after one step of sixteen, and back after one.
     assert found.deletion == pytest.approx(0.5 / STEPS) and found.insertion == pytest.approx(1 - 0.5 / STEPS)
     assert found.random_deletion == pytest.approx(0.5, abs=0.2)
@@ -40,14 +44,14 @@ def test_the_map_of_the_very_square_is_believed(pixels: np.ndarray) -> None:
 
 
 def test_the_map_of_everything_else_is_worse_than_by_lot(pixels: np.ndarray) -> None:
-    found = faithfulness(pixels, 1 - at((2, 2), (2, 3), (3, 2), (3, 3)), bright)
+    found = faithfulness(pixels, 1 - at((2, 2), (2, 3), (3, 2), (3, 3)))
     assert found.beaten == 0.0 and found.gain < -0.3
 
 
 def test_a_flat_map_is_an_order_by_lot(pixels: np.ndarray) -> None:
-    gains = [faithfulness(pixels, np.ones((GRID, GRID)), bright, seed).gain for seed in range(20)]
+    gains = [faithfulness(pixels, np.ones((GRID, GRID)), seed).gain for seed in range(20)]
     assert abs(np.mean(gains)) < 0.1
-    assert faithfulness(pixels, at((0, 0)), bright, 3) == faithfulness(pixels, at((0, 0)), bright, 3)
+    assert faithfulness(pixels, at((0, 0)), 3) == faithfulness(pixels, at((0, 0)), 3)
 
 
 def test_places_go_one_after_the_other_until_none_is_left() -> None:

@@ -53,7 +53,9 @@ def test_up_runs_a_deployment_cancels_it_without_a_trace_and_down_ends_everythin
         assert f"prefect: {api}\n" in shown
         client = {"PREFECT_API_URL": f"{api}/api"}
         listed = httpx.post(f"{api}/api/deployments/filter", json={}, trust_env=False).json()
-        limits = {each["name"]: (each["concurrency_limit"], each["concurrency_options"]) for each in listed}
+        limits = {
+            each["name"]: (each["global_concurrency_limit"]["limit"], each["concurrency_options"]) for each in listed
+        }
         assert limits.keys() == {"pipeline", "retrain", "arrivals", "promotion", "rollback", "cleanup", "drift"}
         assert {str(limit) for limit in limits.values()} == {str((1, limits["retrain"][1]))}
         assert limits["retrain"][1]["collision_strategy"] == "CANCEL_NEW"

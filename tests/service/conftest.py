@@ -11,7 +11,6 @@ import pytest
 
 from support.bundles import write_toy_bundle
 from support.served import Server, served
-from support.whole import write_whole_bundle
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +43,11 @@ def locked(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of all seven tasks; VLP_TEST_BUNDLE names one that is trained."""
-    if (given := os.environ.get("VLP_TEST_BUNDLE")) is not None:
+    """A bundle of all seven tasks; SERVED_BUNDLE names one that is trained."""
+    if (given := os.environ.get("SERVED_BUNDLE")) is not None:
         return Path(given).resolve()
+    from support.whole import write_whole_bundle  # here: it takes torch, which the other tests do without
+
     work = tmp_path_factory.mktemp("whole")
     write_whole_bundle(work / "bundle", work / "parts")
     return work / "bundle"

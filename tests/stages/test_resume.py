@@ -43,9 +43,10 @@ SECTIONS: dict[str, Any] = {
 # Small shards; and slow work, so that a kill finds some shards finished and others not.
 STAGE = """
 import sys, time
-from vlp.data import quality, shards, prepared_rows
+from vlp.data import parallel, prepared_rows, quality, shards
 from vlp.data.sources import scenes
 shards.ROWS_PER_SHARD, shards.ROWS_PER_BATCH = 32, 16
+parallel.TOO_FEW_FOR_PROCESSES = 10**6  # all in this process, where work is slowed and counted
 started, pause = [0], float(sys.argv[2])
 def slowed(function):
     def slow(*args, **options):

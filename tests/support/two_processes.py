@@ -31,12 +31,13 @@ OBJECTIVES = {**small_run.OBJECTIVES, "matching": {**small_run.OBJECTIVES["match
 
 def gradients(asked: dict[str, Any]) -> None:
     """The gradient of one whole batch, each process holding its share of the images, after the first step."""
+    device = join()  # before anything asks who else there is
     prepared = Prepared(Path(asked["prepared"]))
     module = pretraining(prepared)
     own = range(IMAGES)[rank() * IMAGES // world() : (rank() + 1) * IMAGES // world()]
     batch = share(module.collate(prepared.split("train"), range(IMAGES), np.random.default_rng(3)), own)
     recipe = models.recipe(1, gradient_clip=1e9, **asked.get("recipe", {}))
-    engine = Engine(module, recipe, module.weights, None, join())
+    engine = Engine(module, recipe, module.weights, None, device)
     found: dict[str, torch.Tensor] = {}
 
     def keep(*_: Any) -> None:

@@ -12,7 +12,7 @@ from vlp.data import examples
 from vlp.data.loading import Examples, Prepared, TokenIds
 from vlp.records import Caption, Example
 from vlp.suspects import page
-from vlp.suspects.ranking import probe, rank
+from vlp.suspects.ranking import exchanged, pairs_of, probe, rank
 
 SPLITS = ("train", "validation", "test")
 IDS = {f"word {number}": [2, 10 + number, 3] for number in range(200)}
@@ -51,11 +51,21 @@ def brightness(split: Examples, rows: np.ndarray, texts: Sequence[TokenIds]) -> 
 
 def test_the_least_likely_pairs_come_first_from_all_splits(tmp_path: Path) -> None:
     rows = [example(number, number, number + (5 if number in (4, 8) else 0)) for number in range(12)]
-    found = rank(prepared(tmp_path, rows), SPLITS, brightness, worst=3)
+    found = rank(prepared(tmp_path, rows), SPLITS, brightness, worst=3, by="caption")
     assert [(each.record, each.field, each.split, each.caption, each.score) for each in found] == [
         ("r4", "captions[1]", "validation", "word 9", -5.0),
         ("r8", "captions[1]", "test", "word 13", -5.0),
         ("r0", "captions[0]", "train", "word 0", 0.0),
+    ]
+
+
+def test_a_record_is_one_pair_with_all_of_its_captions_and_shows_the_least_likely(tmp_path: Path) -> None:
+    rows = [example(number, number, number + (5 if number in (4, 8) else 0)) for number in range(12)]
+    rows[7] = example(7, 11, 11)
+    found = rank(prepared(tmp_path, rows), SPLITS, brightness, worst=2)
+    assert [(each.record, each.field, each.caption, each.score) for each in found] == [
+        ("r7", "record", "word 11", -4.0),
+        ("r4", "record", "word 9", -2.5),
     ]
 
 
@@ -65,18 +75,33 @@ def test_a_caption_is_named_by_its_place_among_those_that_were_collected(tmp_pat
         for field in ("captions[0]", "captions[2]", "captions[3].negative")
     ]
     rows = [example(0, 0, 0, 9), *(example(number, number) for number in range(1, 6))]
-    (found,) = rank(prepared(tmp_path, rows, lost), SPLITS, brightness, worst=1)
+    (found,) = rank(prepared(tmp_path, rows, lost), SPLITS, brightness, worst=1, by="caption")
     assert (found.record, found.field, found.caption) == ("r0", "captions[4]", "word 9")
 
 
 def test_a_perfect_judge_finds_all_that_was_exchanged_and_chance_finds_its_share(tmp_path: Path) -> None:
     split = prepared(tmp_path, [example(number, number, number) for number in range(180)]).split("train")
-    found = probe(split, brightness, 0.1, seed=1, resamples=50)
+    found = probe(split, brightness, 0.1, seed=1, by="caption", resamples=50)
     assert (found["pairs"], found["injected"], found["base_rate"]) == (120, 12, 0.1)
     assert found["average_precision"] == found["precision_at_injected"] == 1
     rng = np.random.default_rng(0)
-    blind = probe(split, lambda _, rows, __: rng.random(len(rows)), 0.1, seed=1, resamples=50)
+    blind = probe(split, lambda _, rows, __: rng.random(len(rows)), 0.1, seed=1, by="caption", resamples=50)
     assert blind["average_precision"] < 0.4
+
+
+def test_by_record_all_captions_of_a_pair_are_exchanged_together(tmp_path: Path) -> None:
+    rows = [example(number, number, *([number] if number % 2 else [])) for number in range(180)]
+    split = prepared(tmp_path, rows).split("train")
+    pairs = pairs_of(split)
+    ids, wrong = exchanged(split, pairs, 0.1, 1, "record")
+    assert len(set(pairs.rows[wrong].tolist())) == 6
+    for row in set(pairs.rows[wrong].tolist()):
+        mine = np.flatnonzero(pairs.rows == row)
+        assert wrong[mine].all()
+        assert len({ids[at][1] for at in mine}) == 1, "of one other record"
+        assert ids[mine[0]][1] != pairs.ids[mine[0]][1]
+    found = probe(split, brightness, 0.1, seed=1, resamples=50)
+    assert (found["pairs"], found["injected"], found["average_precision"]) == (60, 6, 1)
 
 
 def test_no_pair_is_exchanged_with_its_own_group(tmp_path: Path) -> None:

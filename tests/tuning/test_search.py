@@ -116,12 +116,12 @@ def test_trials_are_experiments_of_dvcs_and_the_best_is_applied_with_one_command
 
 
 def test_a_trial_that_does_not_pay_is_ended_and_still_recorded(repository, capsys) -> None:
-    commit(repository, pause=1.0)
+    commit(repository, pause=1.5)
     text = (repository / "tuning.yaml").read_text()
     text = text.replace("{low: 1.0e-4, high: 1.0, log: true}", "{choices: [0.01, 0.0001]}")
-    (repository / "tuning.yaml").write_text(text.replace("before_pruning: 2", "before_pruning: 1\n  seed: 3"))
+    (repository / "tuning.yaml").write_text(text.replace("before_pruning: 2", "before_pruning: 1\n  seed: 6"))
     git(repository, "commit", "--quiet", "--all", "-m", "two rates")
-    rows = tune(capsys, "--trials", "4")
+    rows = tune(capsys, "--trials", "3")
     pruned = [row for row in rows if row["state"] == "pruned"]
     assert pruned and all(row["params"]["tasks.matching.rate"] == 0.0001 for row in pruned)
     shown = experiments(repository)

@@ -12,7 +12,7 @@ import torch
 from vlp import plugins
 from vlp.data.loading import Prepared
 from vlp.explain import maps, overlay, subjects
-from vlp.explain.faithfulness import Faithfulness, faithfulness
+from vlp.explain.faithfulness import Faithfulness, Judge
 from vlp.explain.methods import Method
 from vlp.explain.subjects import Subject
 from vlp.params import load_section
@@ -99,7 +99,7 @@ class Explainer:
         """What is the answer? Explained is that it is this one."""
         task = self.task("vqa")
         ids = torch.from_numpy(self.ids(question))[None]
-        logits = task.logits(task.model.encode_image(torch.from_numpy(pixels)[None]), ids, torch.ones_like(ids))
+        logits = task.logits(task.model.encode_image(subjects.pictures(pixels[None])), ids, torch.ones_like(ids))
         subject = subjects.answer(task, ids[0].numpy(), int(logits.argmax()))
         return Said(subject.said, float(subject.probability(pixels[None])[0]), (subject,))
 
@@ -107,7 +107,7 @@ class Explainer:
     def caption(self, pixels: np.ndarray) -> Said:
         """What does the picture show? Explained is each token, the one that ends the caption apart."""
         task = self.task("captioning")
-        grid = task.model.image_encoder(torch.from_numpy(pixels)[None]).tokens
+        grid = task.model.image_encoder(subjects.pictures(pixels[None])).tokens
         ids = task.generate(grid)[0].tolist()
         written = ids[: ids.index(task.end_id)] if task.end_id in ids else ids
         names = [str(self.tokenizer.id_to_token(token)) for token in written]
@@ -117,18 +117,24 @@ class Explainer:
         return Said(text, float(np.exp(np.mean(np.log(sure)))) if sure else 0.0, tuple(found))
 
 
-def explained(said: Said, pixels: np.ndarray, method: Method, seed: int = 0) -> list[Explained]:
+def explained(said: Said, pixels: np.ndarray, method: Method, judge: Judge | None = None) -> list[Explained]:
     """Each subject's map, judged.
+
+    Args:
+        said: of the picture.
+        pixels: uint8 [S, S, 3].
+        method: how.
+        judge: of the picture; one for several methods saves the places by lot.
 
     Raises:
         ExplainError: the model has no such map.
     """
-    found = []
-    for subject in said.subjects:
-        heat = maps.heat(subject, pixels, method)
-        with torch.no_grad():
-            found.append(Explained(subject.said, heat, faithfulness(pixels, heat, subject.probability, seed)))
-    return found
+    judge = judge or Judge(pixels)
+    heats = [maps.heat(subject, pixels, method) for subject in said.subjects]
+    with torch.no_grad():
+        judged = [judge.judge(heat, each.probability) for heat, each in zip(heats, said.subjects, strict=True)]
+    found = zip(said.subjects, heats, judged, strict=True)
+    return [Explained(subject.said, heat, faithful) for subject, heat, faithful in found]
 
 
 def picture(found: list[Explained], pixels: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from vlp.explain.methods import Method
-from vlp.explain.subjects import Look, Subject
+from vlp.explain.subjects import Look, Subject, pictures
 from vlp.runtime.explain import occlusion as occluded
 
 
@@ -78,7 +78,7 @@ def occlusion(subject: Subject, pixels: np.ndarray) -> np.ndarray:
 
     @torch.no_grad()
     def score(images: np.ndarray) -> np.ndarray:
-        return subject.logit(torch.from_numpy(np.ascontiguousarray(images))).numpy()
+        return subject.logit(pictures(images)).numpy()
 
     return occluded(pixels, score)[1]
 
@@ -94,7 +94,7 @@ assert set(_METHODS) == set(get_args(Method))
 
 def _grid(subject: Subject, pixels: np.ndarray) -> Tensor:
     with torch.no_grad():
-        grid: Tensor = subject.task.model.image_encoder(torch.from_numpy(pixels)[None]).tokens
+        grid: Tensor = subject.task.model.image_encoder(pictures(pixels[None])).tokens
     return grid.detach().requires_grad_()
 
 

@@ -78,7 +78,7 @@ def statement(task: Matching, ids: np.ndarray) -> Subject:
         task=task,
         inside=inside,
         logit=logits,
-        probability=lambda images: logits(torch.from_numpy(images)).sigmoid().numpy(),
+        probability=lambda images: logits(pictures(images)).sigmoid().numpy(),
     )
 
 
@@ -113,7 +113,7 @@ def answer(task: Answering, ids: np.ndarray, chosen: int) -> Subject:
         task=task,
         inside=inside,
         logit=lambda images: margin(every(images)),
-        probability=lambda images: (every(torch.from_numpy(images)) / temperature).softmax(1)[:, chosen].numpy(),
+        probability=lambda images: (every(pictures(images)) / temperature).softmax(1)[:, chosen].numpy(),
     )
 
 
@@ -130,6 +130,21 @@ def words(task: Captioning, ids: np.ndarray, names: list[str]) -> list[Subject]:
     def logits(grid: Tensor) -> Tensor:
         return task.decoder(grid, read.expand(len(grid), -1), torch.arange(len(grid))).float()
 
+    remembered: dict[int, tuple[np.ndarray, Tensor]] = {}
+
+    def probabilities(images: np.ndarray) -> Tensor:
+        """Of every token at every place; pictures that one word was asked about serve the others, too."""
+        known = remembered.get(id(images))
+        if known is None or known[0] is not images:
+            if len(remembered) > _REMEMBERED:
+                remembered.clear()
+            remembered[id(images)] = known = (images, every(pictures(images)).softmax(2))
+        return known[1]
+
+    def every(images: Tensor) -> Tensor:
+        grid = task.model.image_encoder(images).tokens
+        return _in_parts(lambda some: logits(grid[some]), len(images))
+
     def subject(place: int) -> Subject:
         token = wanted[place]
 
@@ -138,10 +153,6 @@ def words(task: Captioning, ids: np.ndarray, names: list[str]) -> list[Subject]:
             others = row.clone()
             others[:, token] = -torch.inf
             return row[:, token] - others.logsumexp(1)
-
-        def every(images: Tensor) -> Tensor:
-            grid = task.model.image_encoder(images).tokens
-            return _in_parts(lambda some: logits(grid[some]), len(images))
 
         def inside(grid: Tensor) -> Inside:
             with _Decoder(task.decoder.language_model, grid.shape[1]) as decoder:
@@ -153,7 +164,7 @@ def words(task: Captioning, ids: np.ndarray, names: list[str]) -> list[Subject]:
             task=task,
             inside=inside,
             logit=lambda images: margin(every(images)),
-            probability=lambda images: every(torch.from_numpy(images))[:, place].softmax(1)[:, token].numpy(),
+            probability=lambda images: probabilities(images)[:, place, token].numpy(),
             token=place,
         )
 
@@ -161,10 +172,16 @@ def words(task: Captioning, ids: np.ndarray, names: list[str]) -> list[Subject]:
 
 
 _AT_ONCE = 64
+_REMEMBERED = 64
 
 
 def _in_parts(read: Callable[[Tensor], Tensor], rows: int) -> Tensor:
     return torch.cat([read(torch.arange(first, min(first + _AT_ONCE, rows))) for first in range(0, rows, _AT_ONCE)])
+
+
+def pictures(images: np.ndarray) -> Tensor:
+    """As torch has them; what may not be written to is copied first."""
+    return torch.from_numpy(np.require(images, requirements=["C", "W"]))
 
 
 def _ids(ids: np.ndarray) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from vlp import worktrees
+from vlp import commands, worktrees
 from vlp.files import write_json
 
 WATCH = "VLP_WATCH"
@@ -60,6 +62,7 @@ def run(place: Place, name: str, values: dict[str, Any], prune: Callable[[dict[s
     settings = [part for key, value in values.items() for part in ("--set-param", f"{key}={json.dumps(value)}")]
     command = ["dvc", "exp", "run", "--name", name, *settings, f"finetune@{place.task}"]
     environment = {**worktrees.environment(place.worktree), WATCH: str(watched.resolve())}
+    written = _written(place)  # by training at its end; DVC takes an earlier one away before it begins
     last: dict[str, float] = {}
     with (place.notes / f"{name}.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
@@ -68,7 +71,7 @@ def run(place: Place, name: str, values: dict[str, Any], prune: Callable[[dict[s
         _remember(place, process.pid)
         try:
             for last in _looks(watched, process):
-                if prune(last):
+                if prune(last) and not written.exists():  # else it has ended, and DVC is recording it
                     end(process.pid)
                     process.wait()  # DVC takes the locks of a process that is not yet collected for held
                     _save_pruned(place, name, last)
@@ -82,7 +85,6 @@ def run(place: Place, name: str, values: dict[str, Any], prune: Callable[[dict[s
         told = [line for line in lines if line.strip()]
         wrong = [line for line in told if line.lower().startswith("error:")]
         return Ended(_figures(last), error=(wrong or told or ["no word"])[0])
-    written = place.worktree / worktrees.METRICS_FOLDER / "finetune" / f"{place.task}.json"
     return Ended(json.loads(written.read_text(encoding="utf-8"))["validation"])
 
 
@@ -101,40 +103,62 @@ def _looks(path: Path, process: subprocess.Popen[bytes]) -> Iterator[dict[str, f
         time.sleep(_POLL)
 
 
+def _written(place: Place) -> Path:
+    return place.worktree / worktrees.METRICS_FOLDER / "finetune" / f"{place.task}.json"
+
+
 def _figures(look: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in look.items() if name != "step"}
 
 
 def _save_pruned(place: Place, name: str, last: dict[str, float]) -> None:
-    """Record what was seen of a pruned trial as an experiment, too: its parameters and its last look."""
-    metrics = place.worktree / worktrees.METRICS_FOLDER / "finetune" / f"{place.task}.json"
+    """Record what was seen of a pruned trial as an experiment, too: its parameters and its last look.
+
+    ``dvc exp save`` refuses a stage whose outs are not there. An experiment is a commit that a ref below ``refs/exps``
+    names (https://dvc.org/doc/user-guide/experiment-management), and that git can make.
+    """
+    metrics = _written(place)
     write_json(metrics, {"pruned_at_step": last["step"], "validation": _figures(last)})
-    worktrees.dvc(place.worktree, "exp", "save", "--force", "--name", name, capture=True)
+    identity = {"NAME": "vlp tune", "EMAIL": "tune@localhost"}
+    who = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in identity.items()}
+    with tempfile.TemporaryDirectory() as folder:  # an index of its own: the worktree's stays as it is
+        env = commands.environment(GIT_INDEX_FILE=str(Path(folder) / "index"), **who)
+
+        def git(*arguments: str) -> str:
+            return commands.output(place.worktree, "git", *arguments, env=env).strip()
+
+        head = git("rev-parse", "HEAD")
+        git("read-tree", head)
+        git("add", "--force", "--", worktrees.PARAMS_FILE, str(metrics.relative_to(place.worktree)))
+        made = git("commit-tree", git("write-tree"), "-p", head, "-m", f"{name}: ended early")
+        git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/{name}", made)
 
 
 def end(pid: int) -> None:
-    """End the process group that ``pid`` leads: DVC first gets time to let go of its locks."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
+    """End the process group that ``pid`` leads.
+
+    What the leader, DVC, has started goes first: DVC then takes its stage for failed, and puts its own locks away.
+    """
+    for process in _group(pid):
+        if process.pid != pid:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+    for sign in (0, signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + _PATIENCE
-        while time.monotonic() < deadline:
-            try:
+        while _group(pid) and time.monotonic() < deadline:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, sign)
-            except (ProcessLookupError, PermissionError):
-                return
-            if not _alive(pid):
-                return
             time.sleep(0.1)
 
 
-def _alive(group: int) -> bool:
-    """Whether the group has a process that is not merely waiting to be collected."""
+def _group(pid: int) -> list[psutil.Process]:
+    """The group's processes, those apart that are merely waiting to be collected."""
+    found = []
     for process in psutil.process_iter():
-        try:
-            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
-                return True
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            continue
-    return False
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getpgid(process.pid) == pid and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def _remembered(place: Place) -> Path:
