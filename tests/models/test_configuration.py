@@ -41,6 +41,7 @@ def test_a_saved_config_writes_every_default_out(tmp_path: Path) -> None:
     assert saved["fusion"] == {
         "name": "cross_attention",
         "self_attention": True,
+        "counting_heads": 0,
         **backbones.FUSIONS["cross_attention"],
     }
     assert saved["model_type"] == "vlp"

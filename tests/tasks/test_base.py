@@ -30,8 +30,9 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "regions_per_image": 2, "width": 16, "rounds": 1, "heads": 2, "coarse_weight": 1.0, "dice_weight": 1.0,
     },
     "generation": {
-        "patch": 8, "width": 16, "layers": 1, "heads": 2, "captions_per_image": 1, "wordless": 0.1, "time_mean": 0.0,
-        "steps": 2, "guidance": [1.0], "candidates": 1, "prompts": 4, "calibration_prompts": 2,
+        "book": {"sprites": 24, "grounds": 4, "things": 3, "size": 12, "pictures": 40, "rounds": 4},
+        "width": 16, "layers": 1, "heads": 2, "captions_per_image": 1, "wordless": 0.1,
+        "guidance": [1.0], "candidates": 1, "prompts": 4, "calibration_prompts": 2,
     },
 }  # fmt: skip
 
@@ -48,13 +49,14 @@ def trained(request: pytest.FixtureRequest, prepared: Prepared) -> Any:
     section = {**SECTIONS[request.param], "training": models.recipe(20).model_dump(mode="json")}
     made = plugin.Task(parse(plugin.Params, section, request.param), models.model(prepared), prepared)
     train = prepared.split("train")
+    made.prepare(train, 0)
     fit(made, loader(train, made.collate, Plans(len(train), 8, 20, 0), seed=0), made.params.training)
     return made.eval()
 
 
 def losses(task: Any, batch: Batch) -> dict[str, float]:
     with torch.no_grad():
-        torch.manual_seed(1)  # of the flow's noise, and of retrieval's choice of negatives
+        torch.manual_seed(1)  # of what generation is not told, and of retrieval's choice of negatives
         return {name: float(value) for name, value in task(batch).items() if name.endswith("_loss")}
 
 
