@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("root", type=Path, help="the folder of raw files")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
     arguments = parser.parse_args()
-    lock = harness.ROOT / "runs" / arguments.preset / presets.LOCK_FILE
+    lock = harness.ROOT / "runs" / arguments.preset / "dvc.lock"
     fresh = not lock.exists()
     began = time.perf_counter()
     worktree = presets.run(harness.ROOT, arguments.preset, arguments.root, arguments.settings, ())
@@ -49,7 +49,7 @@ def brief(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _metrics(worktree: Path) -> list[Path]:
-    return sorted((worktree / presets.METRICS_FOLDER).glob("*.json"))
+    return sorted((worktree / "metrics").glob("*.json"))
 
 
 if __name__ == "__main__":
