@@ -19,8 +19,14 @@ from vlp.params import parse
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECORDS = 60
 SMALLER: dict[str, dict[str, Any]] = {
-    "classification": {"min_count": 2, "folds": 2},
-    "generation": {"width": 16, "layers": 1, "candidates": 2, "steps": 2, "calibration_prompts": 2},
+    "classification": {"min_count": 2},
+    "generation": {
+        "book": {"sprites": 24, "grounds": 4, "things": 3, "size": 12, "pictures": 40, "rounds": 4},
+        "width": 16,
+        "layers": 1,
+        "candidates": 2,
+        "calibration_prompts": 2,
+    },
     "retrieval": {"width": 16, "rerank": 4},
     "segmentation": {"width": 16, "rounds": 1},
     "captioning": {"decoder": {"look": "cross_attention", "hidden": 16, "layers": 1, "heads": 2, "intermediate": 16}},
@@ -60,5 +66,6 @@ def _task(name: str, section: dict[str, Any], prepared: Prepared) -> Any:
     }
     model = VLPModel.from_params(parse(ModelParams, MODEL, "MODEL"), **sizes)
     task = plugin.Task(parse(plugin.Params, section, name), model, prepared).eval()
+    task.prepare(prepared.split("train"), seed=0)
     task.calibrate(prepared.split("validation"), seed=0)
     return task

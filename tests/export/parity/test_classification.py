@@ -27,7 +27,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 def task(prepared: Prepared, modality: str, kind: str = "multi") -> Task:
     seed_everything(0)
     recipe = models.recipe(1).model_dump(mode="json")
-    section = {"training": recipe, "kind": kind, "modality": modality, "min_count": 5, "folds": 2}
+    section = {"training": recipe, "kind": kind, "modality": modality, "min_count": 5}
     made = Task(parse(Params, section, "tasks.classification"), models.model(prepared), prepared).eval()
     made.decision = {
         "labels": made.labels,
