@@ -139,6 +139,25 @@ def test_a_shared_caption_is_never_drawn_as_a_negative(plain: Prepared) -> None:
     assert float(module(batch)["itm_base_rate_entropy"]) == pytest.approx(0.6365, abs=1e-3)  # 1 true : 2 false
 
 
+def test_where_no_caption_has_an_edit_no_head_judges_words(prepared: Prepared, plain: Prepared) -> None:
+    assert "heads.matching.word.weight" in dict(pretraining(prepared).named_parameters())
+    module = pretraining(plain)
+    assert not [name for name, _ in module.named_parameters() if ".word." in name]
+    assert "word_loss" not in module(batch_of(module, plain))
+
+
+def test_a_batch_without_edits_asks_nothing_of_the_head_for_words(prepared: Prepared) -> None:
+    module = pretraining(prepared)
+    batch = batch_of(module, prepared)
+    del batch.texts["negative"]
+    batch.targets["has_negative"][:] = False
+    scalars = module(batch)
+    sum(value for name, value in scalars.items() if name.endswith("_loss")).backward()  # type: ignore[union-attr]
+    head = module.objectives["matching"].word  # type: ignore[union-attr]
+    assert float(scalars["word_loss"]) == 0.0
+    assert head.weight.grad is not None and not bool(head.weight.grad.any())  # type: ignore[union-attr]
+
+
 def test_contrastive_loss_is_zero_at_best_and_log_n_without_a_clue(prepared: Prepared) -> None:
     module = pretraining(prepared, contrastive=OBJECTIVES["contrastive"])
     head = module.objectives["contrastive"]

@@ -34,7 +34,7 @@ class Params(ObjectiveParams):
     )
 
     pair_weight: float = Field(ge=0, description="of telling a caption from its edit, beside judging each alone")
-    word_weight: float = Field(ge=0, description="of telling which of its words are edited")
+    word_weight: float = Field(ge=0, description="of telling which of its words are edited, where data has edits")
 
 
 class Head(Objective):
@@ -47,7 +47,8 @@ class Head(Objective):
         self.in_batch_negatives = params.in_batch_negatives
         self.pair_weight, self.word_weight = params.pair_weight, params.word_weight
         self.logit = nn.Linear(sizes.fused, 1)
-        self.word = nn.Linear(sizes.fused, 1) if params.word_weight else None
+        edited = prepared.summary["splits"]["train"]["negatives"]
+        self.word = nn.Linear(sizes.fused, 1) if params.word_weight and edited else None
 
     def collate(
         self, examples: Examples, rows: Sequence[int], drawn: Drawn | None, rng: np.random.Generator
@@ -73,12 +74,15 @@ class Head(Objective):
             margin = logits[0][~without_edit] - logits[1]
             found["pair_loss"] = self.pair_weight * F.softplus(-margin).mean()
             found["pair_accuracy"] = (margin > 0).float().mean()
-        if self.word is not None and not bool(without_edit.all()):
+        if self.word is not None:
             found.update(self._words(step, ~without_edit, self.word))
         return found
 
-    def _words(self, step: Step, edited: Tensor, word: nn.Module) -> dict[str, Tensor]:
+    def _words(self, step: Step, edited: Tensor, word: nn.Linear) -> dict[str, Tensor]:
         """Which words are wrong? At the places in which a caption and its edit of the same length differ."""
+        nothing = {"word_loss": 0.0 * (word.weight.sum() + word.bias.sum())}  # its gradient is there, and zero
+        if not bool(edited.any()):
+            return nothing
         true, false = step.batch.texts["positive"], step.batch.texts["negative"]
         true_tokens, false_tokens = step.fused("positive").tokens, step.fused("negative").tokens
         if true_tokens is None or false_tokens is None:
@@ -93,7 +97,7 @@ class Head(Objective):
             (true_ids != false.input_ids[:, :length]) & same_length[:, None] & (false.attention_mask[:, :length] > 0)
         )
         if not bool(differ.any()):  # every edit of this batch changes the number of words
-            return {"word_loss": true_tokens.sum() * 0.0}
+            return nothing
         right = word(true_tokens[edited, :length][differ]).squeeze(-1).float()
         wrong = word(false_tokens[:, :length][differ]).squeeze(-1).float()
         logits = torch.cat([right, wrong])

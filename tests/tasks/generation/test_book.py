@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from vlp.data.scenes.render import render
 from vlp.data.scenes.world import Scene, sample, stream, visible_masks
 from vlp.runtime import sampling
-from vlp.tasks.generation.book import Book, Words, boxes
+from vlp.tasks.generation.book import Book, Words, boxes, orders, sentence
 from vlp.tasks.generation.parser import parse
 
 THINGS = 5
@@ -24,6 +25,12 @@ def pictures(first: int, count: int) -> tuple[torch.Tensor, torch.Tensor, list[S
     return torch.stack([torch.from_numpy(render(scene)) for scene in scenes]), masks, scenes
 
 
+def sentences(book: Book, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """The words of pictures whose things are told in the order of their masks."""
+    ground, things = book.encode(images, masks)
+    return sentence(ground, things, torch.arange(THINGS).expand(len(images), -1))
+
+
 @pytest.fixture(scope="module")
 def book() -> Book:
     images, masks, _ = pictures(0, 400)
@@ -34,7 +41,7 @@ def book() -> Book:
 
 def test_what_is_painted_again_shows_what_was_there(book: Book) -> None:
     images, masks, scenes = pictures(1000, 40)
-    again = sampling.pixels(book.paint(book.encode(images, masks)).numpy())
+    again = sampling.pixels(book.paint(sentences(book, images, masks)).numpy())
     shown = [{(thing.colour, thing.shape) for thing in scene.things} for scene in scenes]
     found = [{(thing.colour, thing.shape) for thing in parse(picture).things} for picture in again]
     right = sum(len(one & other) for one, other in zip(shown, found, strict=True))
@@ -50,7 +57,7 @@ def test_boxes_are_left_top_width_and_height() -> None:
 
 def test_a_picture_is_told_in_legal_words(book: Book) -> None:
     images, masks, _ = pictures(2000, 10)
-    words = book.encode(images, masks)
+    words = sentences(book, images, masks)
     legal = book.words.legal()
     assert words.shape == (10, book.words.places) == (10, 26)
     assert legal[torch.arange(26)[None], words].all()
@@ -59,7 +66,7 @@ def test_a_picture_is_told_in_legal_words(book: Book) -> None:
 
 def test_an_empty_mask_is_no_thing_and_paints_nothing(book: Book) -> None:
     images, masks, _ = pictures(0, 2)
-    words = book.encode(images, torch.zeros_like(masks))
+    words = sentences(book, images, torch.zeros_like(masks))
     assert (words[:, 1::5] == book.words.sprites).all()
     levels = book.paint(words)
     assert torch.equal(levels, levels[:, :, :1, :1].expand_as(levels)), "bare ground"
@@ -98,3 +105,16 @@ def test_a_book_needs_as_many_regions_as_sprites() -> None:
         Book(Words(99, 2, 64, THINGS), size=8).fit(images, masks, rounds=1, seed=0)
     with pytest.raises(ValueError, match=r"tasks\.generation\.book\.grounds: 9, but there are 3 pictures"):
         Book(Words(2, 9, 64, THINGS), size=8).fit(images, masks, rounds=1, seed=0)
+
+
+def test_all_orders_come_before_any_comes_twice() -> None:
+    rng = np.random.default_rng(0)
+    assert len({tuple(row) for row in orders(3, 3, 6, 9, rng).tolist()}) == 6
+    assert sorted(orders(2, 3, 4, 2, rng).tolist()) == [[0, 1, 2], [0, 1, 2], [1, 0, 2], [1, 0, 2]]
+    assert orders(0, 2, 2, 0, rng).tolist() == [[0, 0], [0, 0]]
+
+
+def test_of_many_regions_some_are_told_none_twice() -> None:
+    found = orders(40, 3, 6, 40, np.random.default_rng(0))
+    assert found.shape == (6, 3) and found.max() < 40
+    assert all(len(set(row)) == 3 for row in found.tolist()) and len({tuple(row) for row in found.tolist()}) > 1

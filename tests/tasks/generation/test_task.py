@@ -12,6 +12,7 @@ import torch
 from support import models, scenes
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.params import parse
+from vlp.records import Batch, Texts
 from vlp.tasks.generation import Params, Task
 from vlp.tasks.generation.report import prompts
 from vlp.training.determinism import seed_everything
@@ -23,6 +24,7 @@ SECTION: dict[str, Any] = {
     "layers": 1,
     "heads": 2,
     "captions_per_image": 2,
+    "orders": 6,
     "wordless": 0.2,
     "guidance": [1.0, 3.0],
     "candidates": 2,
@@ -140,8 +142,8 @@ class Bare:
 def test_where_nothing_is_outlined_a_picture_is_one_thing(prepared: Prepared) -> None:
     made = task(prepared)
     made.has_regions = False
-    found = made._regions(Bare(), [0, 1], np.random.default_rng(0))  # type: ignore[arg-type]
-    assert found.shape == (2, 3, 64, 64) and bool(found[:, 0].all()) and not bool(found[:, 1:].any())
+    found = made._regions(Bare(), [0, 1])  # type: ignore[arg-type]
+    assert found.shape == (2, 1, 64, 64) and bool(found.all())
 
 
 def test_a_picture_without_outlines_among_others_teaches_nothing(prepared: Prepared) -> None:
@@ -150,3 +152,23 @@ def test_a_picture_without_outlines_among_others_teaches_nothing(prepared: Prepa
     batch = made.collate(train, rows, np.random.default_rng(0))
     outlined = {row for row in rows if train.masks(row)}
     assert set(batch.texts["caption"].image_index.tolist()) == outlined
+
+
+def test_a_picture_is_told_in_the_order_that_is_likeliest_by_now(trained: Task, prepared: Prepared) -> None:
+    train = prepared.split("train")
+    row = max(range(len(train)), key=lambda row: len(train.masks(row)))
+    trained.eval()
+    batch = trained.collate(train, [row], np.random.default_rng(0))
+    texts = batch.texts["caption"]
+    first = Texts(input_ids=texts.input_ids[:1], attention_mask=texts.attention_mask[:1], image_index=torch.zeros(1).long())
+    every = batch.targets["orders"][:1]
+
+    def cost(some: torch.Tensor) -> float:
+        targets = {**batch.targets, "orders": some}
+        with torch.no_grad():
+            return float(trained(Batch(images=batch.images, texts={"caption": first}, targets=targets))["word_loss"])
+
+    costs = [cost(every[:, [number]]) for number in range(every.shape[1])]
+    best = cost(every)
+    assert len({round(cost, 4) for cost in costs}) > 1
+    assert best == pytest.approx(min(costs), rel=1e-4)

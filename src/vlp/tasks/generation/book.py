@@ -11,11 +11,16 @@ Linde, Buzo & Gray 1980, https://doi.org/10.1109/TCOM.1980.1094577
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from vlp.data.loading import draw
 
 _AT_ONCE = 4096
 _CRISP = 4.0
@@ -113,21 +118,25 @@ class Book(nn.Module):
         self.sprites[:-1].copy_(sprites.unflatten(1, (4, self.size, self.size)))
         self.grounds.copy_(_kmeans(_ground(levels), self.words.grounds, rounds, generator))
 
-    def encode(self, images: Tensor, masks: Tensor) -> Tensor:
-        """The words of pictures, int64 [B, P]. Args as of ``fit``; M is ``things``, in the order of painting."""
+    def encode(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """What there is to say of pictures, in no order: args as of ``fit``.
+
+        Returns:
+            The word of each ground, int64 [B], and the five of each region, int64 [B, M + 1, 5]: those of an empty
+            mask, and the last ones of every picture, say "nothing".
+        """
         words = self.words
         levels = _levels(images)
         there = masks.flatten(2).any(2)
         owner, number = there.nonzero(as_tuple=True)
-        told = torch.zeros(len(images), words.things, 5, dtype=torch.int64, device=images.device)
+        told = torch.zeros(len(images), masks.shape[1] + 1, 5, dtype=torch.int64, device=images.device)
         told[:, :, 0] = words.sprites
         if len(owner):
             crops = self._crops(levels, masks[there], owner).flatten(1)
             told[owner, number, 0] = _nearest(crops, self.sprites[:-1].flatten(1))
             told[owner, number, 1:] = boxes(masks[there])
         told[:, :, 1:] += words.sprites + 1
-        ground = _nearest(_ground(levels), self.grounds) + words.count - words.grounds
-        return torch.cat([ground[:, None], told.flatten(1)], dim=1)
+        return _nearest(_ground(levels), self.grounds) + words.count - words.grounds, told
 
     def paint(self, words: Tensor) -> Tensor:
         """Levels −1 to 1, float32 [B, 3, S, S], of words int64 [B, P]."""
@@ -170,6 +179,33 @@ class Book(nn.Module):
             layers = torch.cat([levels[owner[some]] * mask, mask], dim=1)
             found.append(F.grid_sample(layers, grid[some], padding_mode="border", align_corners=False))
         return torch.cat(found)
+
+
+def orders(regions: int, things: int, wanted: int, nothing: int, rng: np.random.Generator) -> np.ndarray:
+    """Orders in which a picture's regions may be told, all there are before any comes twice: int64 [wanted, things].
+
+    Args:
+        regions: of the picture, numbered from 0.
+        things: told at most.
+        wanted: orders.
+        nothing: what stands where there is no region left.
+        rng: of the draw.
+    """
+    told = min(regions, things)
+    found = np.full((wanted, things), nothing, np.int64)
+    if math.perm(regions, told) <= wanted:
+        every = np.array(list(itertools.permutations(range(regions), told)), np.int64)
+        found[:, :told] = every[[*draw(len(every), wanted, rng)]]
+    else:
+        for row in found:
+            row[:told] = rng.permutation(regions)[:told]
+    return found
+
+
+def sentence(ground: Tensor, things: Tensor, order: Tensor) -> Tensor:
+    """The words of pictures, int64 [N, P], in an order int64 [N, things] of what ``Book.encode`` gives."""
+    chosen = things.take_along_dim(order[:, :, None], dim=1)
+    return torch.cat([ground[:, None], chosen.flatten(1)], dim=1)
 
 
 def boxes(masks: Tensor) -> Tensor:

@@ -132,12 +132,16 @@ class Prior(nn.Module):
         Returns:
             Logits float32 [N, P, V].
         """
+        return self.told(words, self.read(text, attention_mask), attention_mask)
+
+    def told(self, words: Tensor, memory: list[KeyValue], attention_mask: Tensor) -> Tensor:
+        """``forward``, of texts that were read already: ``memory`` as of ``read``."""
         before = torch.cat([torch.full_like(words[:, :1], self.start), words[:, :-1]], dim=1)
         x = self.words(before) + self.places.weight
         later = torch.full((x.shape[1], x.shape[1]), _NEVER, device=x.device).triu(1)
         bias = mask_bias(attention_mask, x.dtype)
-        for layer, memory in zip(self.layers, self.read(text, attention_mask), strict=True):
-            x, _ = layer(x, memory, bias, later)
+        for layer, known in zip(self.layers, memory, strict=True):
+            x, _ = layer(x, known, bias, later)
         return self.next(self.norm(x)).float() + self.illegal
 
     def step(

@@ -31,7 +31,7 @@ from vlp.runtime.sampling import Told
 from vlp.tasks import base
 from vlp.tasks.base import Evaluation, ExportPart, TaskParams
 from vlp.tasks.generation import report
-from vlp.tasks.generation.book import Book, Words
+from vlp.tasks.generation.book import Book, Words, orders, sentence
 from vlp.tasks.generation.prior import Prior
 
 
@@ -54,6 +54,10 @@ class Params(TaskParams):
     layers: int = Field(gt=0, description="of attention")
     heads: int = Field(gt=0, description="of attention; a divisor of the width and of the text encoder's")
     captions_per_image: int = Field(gt=0, description="drawn a step, each told the same picture")
+    orders: int = Field(gt=0, description="of a picture's things that are tried on a caption; the likeliest is learnt")
+    described: float = Field(
+        ge=0, lt=1, description="share of captions in whose place stand the expressions of some regions, in a row"
+    )
     wordless: float = Field(gt=0, lt=1, description="share of pictures that nothing is told of: what guidance leaves")
     guidance: tuple[float, ...] = Field(min_length=1, description="strengths that validation chooses from")
     candidates: int = Field(gt=0, description="drawn for each prompt; the matching head keeps one")
@@ -122,22 +126,30 @@ class Task(base.Task):
         """
         book = self.params.book
         rows = np.unique(np.linspace(0, len(train) - 1, min(book.pictures, len(train))).astype(np.int64)).tolist()
-        masks = self._regions(train, rows, np.random.default_rng(seed))
+        masks, _ = self._regions(train, rows)
         self.book.fit(train.images(rows), masks, rounds=book.rounds, seed=seed)
 
-    def _regions(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Tensor:
-        """The masks of some regions of each row in any order, empty where there are fewer: bool [B, things, S, S].
+    def _regions(self, examples: Examples, rows: Sequence[int]) -> tuple[Tensor, list[list[TokenIds | None]]]:
+        """All regions of each row.
 
         Where no record of the data has a region, each picture is one thing, all of it.
+
+        Returns:
+            Their masks, empty where there are fewer, bool [B, M, S, S], M at least 1; their expressions.
         """
-        side, most = self.words.side, self.words.things
-        whole = np.ones((side, side), bool)
-        found = np.zeros((len(rows), most, side, side), bool)
-        for place, row in enumerate(rows):
-            masks = [mask for mask in examples.masks(row) if mask.any()] if self.has_regions else [whole]
-            for number, chosen in enumerate(rng.permutation(len(masks))[:most]):
-                found[place, number] = masks[chosen]
-        return torch.from_numpy(found)
+        side = self.words.side
+        known: list[list[tuple[np.ndarray, TokenIds | None]]] = []
+        for row in rows:
+            if self.has_regions:
+                pairs = zip(examples.masks(row), examples.ids("regions", "ids", row), strict=True)
+                known.append([(mask, text) for mask, text in pairs if mask.any()])
+            else:
+                known.append([(np.ones((side, side), bool), None)])
+        masks = np.zeros((len(rows), max(1, *map(len, known)), side, side), bool)
+        for place, regions in enumerate(known):
+            for number, (mask, _) in enumerate(regions):
+                masks[place, number] = mask
+        return torch.from_numpy(masks), [[text for _, text in regions] for regions in known]
 
     def train(self, mode: bool = True) -> Self:
         """The prior only: the backbone's norms and dropout stay as in use."""
@@ -146,34 +158,80 @@ class Task(base.Task):
         return self
 
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
-        """``caption``: captions of each image, a share of them without their words; target ``regions``, their masks.
+        """``caption``: captions of each image, a share of them without their words; targets ``regions``, the masks of
+        each image bool [B, M, S, S], and ``orders``, in which each caption may tell them, int64 [N, orders, things].
 
         An image whose things nobody has outlined is no bare ground: it has no captions here.
         """
-        regions = self._regions(examples, rows, rng)
-        outlined = regions.flatten(1).any(1).tolist()
+        regions, expressions = self._regions(examples, rows)
+        nothing, things, tried = regions.shape[1], self.words.things, self.params.orders
         texts: list[TokenIds] = []
         owner: list[int] = []
+        told: list[np.ndarray] = []
         for place, row in enumerate(rows):
-            ids = examples.ids("captions", "ids", row) if outlined[place] else []
+            said = expressions[place]
+            ids = examples.ids("captions", "ids", row) if said else []
             for chosen in draw(len(ids), self.params.captions_per_image, rng):
                 text = ids[chosen]
                 assert text is not None
+                order = orders(len(said), things, tried, nothing, rng)
+                if rng.random() < self.params.described:
+                    text, order = self._described(said, order[0], rng) or (text, order)
                 texts.append(wordless(text) if rng.random() < self.params.wordless else text)
                 owner.append(place)
+                told.append(order)
         padded = pad(texts, owner, self.prepared.pad_id)
-        return Batch(images=examples.images(rows), texts={"caption": padded}, targets={"regions": regions})
+        shape = (len(told), tried, things)
+        targets = {"regions": regions, "orders": torch.from_numpy(np.array(told, np.int64).reshape(shape))}
+        return Batch(images=examples.images(rows), texts={"caption": padded}, targets=targets)
+
+    def _described(
+        self, expressions: list[TokenIds | None], order: np.ndarray, rng: np.random.Generator
+    ) -> tuple[TokenIds, np.ndarray] | None:
+        """The expressions of the first regions of ``order``, one or more, as one text, and that order alone.
+
+        Which word belongs to which thing is what captions of several things teach slowly; here it is plain.
+        """
+        longest = self.model.text_encoder.max_positions
+        text: TokenIds | None = None
+        for number in order[: rng.integers(1, len(order) + 1)]:
+            more = expressions[number] if number < len(expressions) else None
+            if more is None or (text is not None and len(text) + len(more) - 2 > longest):
+                break
+            text = more if text is None else np.concatenate([text[:-1], more[1:]])
+        return None if text is None else (text, np.repeat(order[None], self.params.orders, axis=0))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """What each word of a picture costs, given those before it: nats."""
-        texts = batch.texts["caption"]
+        """What each word of a picture costs, given those before it: nats.
+
+        A picture's things have no order of their own, so each caption is told them in the one that the model finds
+        likeliest by now: those first that it speaks of, as it turns out. Told in any order, a thing is as likely as
+        not one that no word of the caption is about, and what the caption says of two things is hardly learnt.
+
+        Source: Vinyals, Bengio & Kudlur 2016, Order Matters, https://arxiv.org/abs/1511.06391
+        """
+        texts, order_NOT = batch.texts["caption"], batch.targets["orders"]
         with torch.no_grad():
             text = self.model.encode_text(texts.input_ids, texts.attention_mask).tokens
             with torch.autocast(batch.images.device.type, enabled=False):
-                words = self.book.encode(batch.images, batch.targets["regions"])
-            words = words.index_select(0, texts.image_index)
+                ground, things = self.book.encode(batch.images, batch.targets["regions"])
+            ground, things = ground[texts.image_index], things[texts.image_index]
+            words = sentence(ground, things, order_NOT[:, 0])
+            if order_NOT.shape[1] > 1:
+                tried = torch.stack([sentence(ground, things, order) for order in order_NOT.unbind(1)], 1)  # [N, O, P]
+                words = self._likeliest(tried, text, texts.attention_mask)
         logits = self.prior(words, text, texts.attention_mask)
         return {"word_loss": F.cross_entropy(logits.flatten(0, 1), words.flatten())}
+
+    def _likeliest(self, tried: Tensor, text: Tensor, attention_mask: Tensor) -> Tensor:
+        """Of the sentences int64 [N, O, P] about each text the one that the prior would sooner have told: [N, P]."""
+        count, times, _ = tried.shape
+        memory = self.prior.read(text, attention_mask)
+        memory = [(key.repeat_interleave(times, 0), value.repeat_interleave(times, 0)) for key, value in memory]
+        flat = tried.flatten(0, 1)
+        logits = self.prior.told(flat, memory, attention_mask.repeat_interleave(times, 0))
+        cost = F.cross_entropy(logits.transpose(1, 2), flat, reduction="none").sum(1).unflatten(0, (count, times))
+        return tried[torch.arange(count, device=tried.device), cost.argmin(1)]
 
     @torch.inference_mode()
     def draw(self, texts: Sequence[TokenIds], seeds: Sequence[int], *, candidates: int, guidance: float) -> Drawn:
