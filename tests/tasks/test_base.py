@@ -31,7 +31,8 @@ SECTIONS: dict[str, dict[str, Any]] = {
     },
     "generation": {
         "book": {"sprites": 24, "grounds": 4, "things": 3, "size": 12, "pictures": 40, "rounds": 4},
-        "width": 16, "layers": 1, "heads": 2, "captions_per_image": 1, "wordless": 0.1,
+        "width": 16, "layers": 1, "heads": 2, "captions_per_image": 1, "orders": 2,
+        "described": 0.2, "wordless": 0.1,
         "guidance": [1.0], "candidates": 1, "prompts": 4, "calibration_prompts": 2,
     },
 }  # fmt: skip

@@ -9,9 +9,12 @@ Source: https://docs.pytorch.org/docs/stable/onnx_export.html
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,9 @@ import onnx
 import torch
 from torch.export import Dim
 
+from vlp import plugins
+from vlp.data.loading import Prepared
+from vlp.data.parallel import cores
 from vlp.tasks.base import ExportPart, Task
 
 OPSET = 20
@@ -30,6 +36,32 @@ _NOTES = ("metadata_props", "doc_string")
 
 class ExportError(ValueError):
     """A module cannot be exported, or what was exported is not a valid graph."""
+
+
+def write_tasks(names: Sequence[str], tasks: Path, prepared: Path, out: Path) -> dict[str, dict[str, Any]]:
+    """Export tasks into folders of their names, several at once: an exporter keeps one core busy.
+
+    Args:
+        names: of tasks.
+        tasks: holds what each saved, in a folder of its name.
+        prepared: the data that they were trained on.
+        out: an empty folder.
+
+    Returns:
+        Their entries of ``bundle.json``.
+
+    Raises:
+        ExportError: as ``write_onnx``.
+    """
+    write = partial(_write_one, tasks=tasks, prepared=prepared, out=out)
+    # Fresh interpreters: a copy of this one would not have the threads that PyTorch believes to be there.
+    with ProcessPoolExecutor(min(cores(), len(names)), multiprocessing.get_context("spawn")) as pool:
+        return dict(zip(names, pool.map(write, names), strict=True))
+
+
+def _write_one(name: str, tasks: Path, prepared: Path, out: Path) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    return write_task(plugins.find("vlp.tasks", name).Task.load(tasks / name, Prepared(prepared)), out / name)
 
 
 def write_task(task: Task, folder: Path) -> dict[str, Any]:

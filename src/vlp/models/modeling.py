@@ -108,6 +108,11 @@ class VLPModel(PreTrainedModel):
         )
         return model
 
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
+        """As ``PreTrainedModel.save_pretrained``, without its progress bar, which knows no log file."""
+        with quiet_transformers():
+            super().save_pretrained(save_directory, **kwargs)
+
     def _init_weights(self, module: nn.Module) -> None:
         # Every module has initialised its parameters in its constructor, ResNet and BERT by their papers; what is
         # left are the buffers that no checkpoint holds, which loading leaves empty.

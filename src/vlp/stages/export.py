@@ -47,7 +47,7 @@ def main() -> None:
     measured: dict[str, parity.Parity] = {}
     with atomic(BUNDLE, folder=True) as folder:
         contents = bundle.Contents(
-            tasks={name: onnx.write_task(task, folder / name) for name, task in tasks.items()},
+            tasks=onnx.write_tasks(list(tasks), TASKS, PREPARED, folder),
             tokenizer=PREPARED / "tokenizer" / "tokenizer.json",
             params=params.model_dump(mode="json"),
             metrics={name: EVALUATION / name / "metrics.json" for name in tasks},

@@ -61,9 +61,9 @@ def fit(
     device = join()
     with lost_peers():
         engine = Engine(module, recipe, weights or {}, rates, device)
-        schedule = get_scheduler(
-            recipe.schedule, engine.optimizer, round(recipe.warmup_share * recipe.steps), recipe.steps
-        )
+        # What transformers calls constant has no warm-up.
+        name = "constant_with_warmup" if recipe.schedule == "constant" else recipe.schedule
+        schedule = get_scheduler(name, engine.optimizer, round(recipe.warmup_share * recipe.steps), recipe.steps)
         trained = Trained(engine.module, engine.optimizer, History(), {})
         if world() > 1:  # what is drawn in a forward pass differs from process to process
             torch.manual_seed(torch.initial_seed() + rank())

@@ -25,6 +25,8 @@ SECTION = {
     "layers": 1,
     "heads": 2,
     "captions_per_image": 2,
+    "orders": 2,
+    "described": 0.4,
     "wordless": 0.2,
     "guidance": [2.0],
     "candidates": 3,

@@ -25,6 +25,7 @@ SECTION: dict[str, Any] = {
     "heads": 2,
     "captions_per_image": 2,
     "orders": 6,
+    "described": 0.4,
     "wordless": 0.2,
     "guidance": [1.0, 3.0],
     "candidates": 2,
@@ -142,8 +143,9 @@ class Bare:
 def test_where_nothing_is_outlined_a_picture_is_one_thing(prepared: Prepared) -> None:
     made = task(prepared)
     made.has_regions = False
-    found = made._regions(Bare(), [0, 1])  # type: ignore[arg-type]
+    found, expressions = made._regions(Bare(), [0, 1])  # type: ignore[arg-type]
     assert found.shape == (2, 1, 64, 64) and bool(found.all())
+    assert expressions == [[None], [None]]
 
 
 def test_a_picture_without_outlines_among_others_teaches_nothing(prepared: Prepared) -> None:
@@ -160,7 +162,9 @@ def test_a_picture_is_told_in_the_order_that_is_likeliest_by_now(trained: Task, 
     trained.eval()
     batch = trained.collate(train, [row], np.random.default_rng(0))
     texts = batch.texts["caption"]
-    first = Texts(input_ids=texts.input_ids[:1], attention_mask=texts.attention_mask[:1], image_index=torch.zeros(1).long())
+    first = Texts(
+        input_ids=texts.input_ids[:1], attention_mask=texts.attention_mask[:1], image_index=torch.zeros(1).long()
+    )
     every = batch.targets["orders"][:1]
 
     def cost(some: torch.Tensor) -> float:
@@ -172,3 +176,20 @@ def test_a_picture_is_told_in_the_order_that_is_likeliest_by_now(trained: Task, 
     best = cost(every)
     assert len({round(cost, 4) for cost in costs}) > 1
     assert best == pytest.approx(min(costs), rel=1e-4)
+
+
+def test_expressions_in_a_row_say_what_is_told_first(prepared: Prepared) -> None:
+    made, train = task(prepared, described=0.99, wordless=0.01), prepared.split("train")
+    row = max(range(len(train)), key=lambda row: len(train.masks(row)))
+    expressions = [tuple(ids[1:-1].tolist()) for ids in train.ids("regions", "ids", row) if ids is not None]
+    batch = made.collate(train, [row] * 8, np.random.default_rng(0))
+    texts, tried = batch.texts["caption"], batch.targets["orders"]
+    seen = 0
+    for ids, mask, order in zip(texts.input_ids, texts.attention_mask, tried, strict=True):
+        words = tuple(ids[mask.bool()][1:-1].tolist())
+        told = [expressions[number] for number in order[0].tolist() if number < len(expressions)]
+        said = [sum(told[:count], ()) for count in (1, 2, 3)]
+        if words in said:
+            seen += 1
+            assert bool((order == order[0]).all()), "told in that order alone"
+    assert seen >= 12
