@@ -71,10 +71,7 @@ def test_a_run_killed_at_several_steps_ends_in_the_same_bits(prepared: Path, tmp
     )
 
 
-@pytest.mark.soak
-@pytest.mark.xfail(
-    strict=False, reason="failed on 2026-11-26 for a cause not yet found: docs/training.md promises one process only"
-)
+@pytest.mark.slow
 def test_two_processes_killed_end_in_the_same_bits(prepared: Path, tmp_path: Path) -> None:
     asked = {"prepared": str(prepared)}
     assert killed_and_resumed(tmp_path / "killed", asked, [STEPS + 4], 2) == uninterrupted(tmp_path / "whole", asked, 2)

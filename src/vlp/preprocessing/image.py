@@ -10,8 +10,7 @@ Decisions:
 * **ICC profiles are ignored**: pixels are taken as sRGB, as the field's loaders do, so that the same file
   gives the same bytes whatever colour engine a machine has.
 * **Large JPEGs** are decoded at a half, a quarter or an eighth of their size, as long as that is at least
-  ``jpeg_margin`` times the prepared size. At 2 no pixel can be told from that of a full decoding by more than resizing
-  blurs; docs/data.md has the measured bound.
+  ``jpeg_margin`` times the prepared size; docs/data.md has the measured difference from a full decoding.
 
 Source: Pillow's modes, https://pillow.readthedocs.io/en/stable/handbook/concepts.html#modes
 """

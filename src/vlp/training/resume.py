@@ -96,7 +96,8 @@ class Run:
         _restore_moments(trained, tensors["optimizer"])
         trained.history.rows = values["history"]["rows"]
         trained.history.examples, trained.history.seconds = values["history"]["examples"], values["history"]["seconds"]
-        trained.sums.update({name: torch.tensor(value, dtype=torch.float64) for name, value in values["sums"].items()})
+        own = values["sums"][rank()]
+        trained.sums.update({name: torch.tensor(value, dtype=torch.float64) for name, value in own.items()})
         trained.step = values["step"]
         torch.set_rng_state(tensors["random"][f"cpu.{rank()}"])
         if torch.cuda.is_available():
@@ -115,8 +116,7 @@ class Run:
             "step": trained.step,
             "done": self._done,
             "history": asdict(trained.history),
-            # repr of a float64 and back is exact.
-            "sums": {name: float(value) for name, value in trained.sums.items()},
+            "sums": _every_process({name: float(value) for name, value in trained.sums.items()}),
         }
         if is_first():
             self._checkpoints.save(self._phase, trained.step, tensors, values)
@@ -129,6 +129,14 @@ class Run:
         """The stage has written its outs: the checkpoints have done their work."""
         if is_first():
             self._checkpoints.remove()
+
+
+def _every_process(own: dict[str, float]) -> list[dict[str, float]]:
+    """What each process has summed, in the order of their ranks; repr of a float64 and back is exact."""
+    found = [own] * world()
+    if world() > 1:
+        dist.all_gather_object(found, own)
+    return found
 
 
 def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
