@@ -4,7 +4,8 @@
     python scripts/results.py --check   # fails where the page and the files disagree
 
 A table stands between ``<!-- figures: metrics/matching.json -->`` and ``<!-- end -->``; what lies between the two is
-written anew. A number with ``<name>_ci95`` beside it shows its interval, a mapping of slices becomes rows of its own.
+written anew. A number with ``<name>_ci95`` beside it shows its interval, a mapping of slices becomes rows of its own; of
+more than a dozen slices the lowest stand there.
 ``<!-- aims -->`` … ``<!-- end -->`` holds what each task is meant to reach beside what it does;
 ``<!-- benchmark: serving_http -->`` … ``<!-- end -->`` what a benchmark measured, where, and what it is meant to;
 ``<!-- preset: easy-vqa -->`` … ``<!-- end -->`` what a preset reached on real data, beside its floors;
@@ -232,11 +233,24 @@ def rows(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, 
             size = f" ({value['size']})" if "size" in value else ""
             yield f"`{prefix}{name}`{size}", number(value["value"]), span
         elif isinstance(value, dict):
-            yield from rows(value, f"{prefix}{name}: ")
+            yield from rows(*_lowest(value, f"{prefix}{name}"))
         elif isinstance(value, int | float):
             yield f"`{prefix}{name}`", number(value), between
         elif isinstance(value, str):
             yield f"`{prefix}{name}`", value, ""
+
+
+MOST_SLICES = 12
+LOWEST = 3
+
+
+def _lowest(slices: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
+    """All slices, or the lowest of many: those that a reader looks for; and what stands before their names."""
+    by = next((key for key in ("value", "f1") if all(isinstance(s, dict) and key in s for s in slices.values())), None)
+    if by is None or len(slices) <= MOST_SLICES:
+        return slices, f"{name}: "
+    lowest = sorted(slices, key=lambda key: slices[key][by])[:LOWEST]
+    return {key: slices[key] for key in lowest}, f"{name}, lowest of {len(slices)}: "
 
 
 def number(value: float) -> str:

@@ -42,6 +42,17 @@ def test_a_block_is_written_from_its_file_and_the_rest_stays(tmp_path: Path) -> 
     assert "m.json, which is not there" in run(tmp_path).stderr
 
 
+def test_of_many_slices_the_lowest_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    page = tmp_path / "docs" / "results.md"
+    page.write_text("<!-- figures: m.json -->\n<!-- end -->\n")
+    slices = {f"label{number:02d}": {"f1": 1 - number / 100, "size": 9} for number in range(20)}
+    (tmp_path / "m.json").write_text(json.dumps({"by_label": slices}))
+    assert run(tmp_path).returncode == 0
+    shown = [line.split("|")[1].strip() for line in page.read_text().splitlines() if "f1" in line]
+    assert shown == [f"`by_label, lowest of 20: label{number}: f1`" for number in (19, 18, 17)]
+
+
 def test_rows_of_transfer_stand_by_task_and_by_what_it_started_from(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "benchmarks" / "results").mkdir(parents=True)
