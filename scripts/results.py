@@ -4,8 +4,8 @@
     python scripts/results.py --check   # fails where the page and the files disagree
 
 A table stands between ``<!-- figures: metrics/matching.json -->`` and ``<!-- end -->``; what lies between the two is
-written anew. A number with ``<name>_ci95`` beside it shows its interval, a mapping of slices becomes rows of its own; of
-more than a dozen slices the lowest stand there.
+written anew. A number with ``<name>_ci95`` beside it shows its interval, a mapping of slices becomes rows of its own;
+of more than a dozen slices the lowest stand there.
 ``<!-- aims -->`` … ``<!-- end -->`` holds what each task is meant to reach beside what it does;
 ``<!-- benchmark: serving_http -->`` … ``<!-- end -->`` what a benchmark measured, where, and what it is meant to;
 ``<!-- preset: easy-vqa -->`` … ``<!-- end -->`` what a preset reached on real data, beside its floors;
