@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.pipelines import git
+from support.pipelines import committed, git
 from vlp import cli
 
 pytestmark = pytest.mark.slow
@@ -38,21 +38,12 @@ stages:
 """,
     "evaluate.py": EVALUATE,
     ".gitignore": "/runs/\n",
-    ".dvcignore": "runs\n",
-    ".dvc/config": "[core]\n    analytics = false\n",
-    ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
 }
 
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "project"
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
-    git(folder, "init", "--quiet")
-    git(folder, "add", ".")
-    git(folder, "commit", "--quiet", "-m", "start")
+    folder = committed(tmp_path / "project", FILES)
     monkeypatch.chdir(folder)
     return folder
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,24 @@ def git(folder: Path, *arguments: str) -> str:
     done = subprocess.run(["git", *author, *arguments], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def committed(folder: Path, files: Mapping[str, str]) -> Path:
+    """A new DVC repository that holds ``files`` by their names, in one commit of a person of its own."""
+    common = {
+        ".dvcignore": "runs\n",
+        ".dvc/config": "[core]\n    analytics = false\n",
+        ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
+    }
+    for name, text in {**common, **files}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    git(folder, "init", "--quiet")
+    for name, value in (("user.name", "A Person"), ("user.email", "person@example.org")):
+        git(folder, "config", name, value)
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "-m", "start")
+    return folder
 
 
 def rows(numbers: Iterable[int], *, bad: bool = False) -> str:

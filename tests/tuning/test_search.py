@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from support.pipelines import git
+from support.pipelines import committed, git
 from vlp import cli
 from vlp.params import read
 
@@ -54,23 +54,12 @@ stages:
     "tuning.yaml": "matching:\n  before_pruning: 2\n  space:\n"
     "    tasks.matching.rate: {low: 1.0e-4, high: 1.0, log: true}\n",
     ".gitignore": "/runs/\n/model\n",
-    ".dvcignore": "runs\n",
-    ".dvc/config": "[core]\n    analytics = false\n",
-    ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
 }
 
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "project"
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
-    git(folder, "init", "--quiet")
-    for name, value in (("user.name", "A Person"), ("user.email", "person@example.org")):
-        git(folder, "config", name, value)
-    git(folder, "add", ".")
-    git(folder, "commit", "--quiet", "-m", "start")
+    folder = committed(tmp_path / "project", FILES)
     monkeypatch.chdir(folder)
     return folder
 
