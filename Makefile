@@ -98,7 +98,7 @@ rollback: $(INSTALLED) ## Return to the version before, or to VERSION=
 
 # The slow tests wait for stages that use both cores by themselves, so they share two workers with the rest.
 .PHONY: test
-test: $(INSTALLED) ## Run the whole test suite, offline
+test: $(INSTALLED) ## Run the tests, offline: all but make soak
 	@pytest -q -m engine
 	@pytest -q -n 2 --dist loadgroup -m 'not engine and not soak'
 

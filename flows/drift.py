@@ -1,6 +1,6 @@
 """The flow ``drift``: what was served since the last time, held against the reference; one alert an incident.
 
-    python -m flows.drift --served monitoring [--retrain retrain/scheduled]
+    python -m flows.drift --served monitoring [--retrain retrain/retrain]
 
 All judging is the command ``vlp drift``'s. The flow shows what it found, tells of an incident by the notifications of
 ``flows/config.yaml`` and by the event ``vlp.drift.incident``, and starts a retraining where a deployment is named.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import optuna
@@ -45,3 +46,10 @@ def test_values_come_from_where_they_are_said_to(tmp_path: Path) -> None:
         trial = study.ask()
         found = {name: dimension.ask(trial, name) for name, dimension in space.items()}
         assert 1 <= found["x"] <= 2 and found["n"] in (1, 2, 3) and found["c"] in (True, None)
+
+
+@pytest.mark.house
+@pytest.mark.parametrize("task", sorted(load_yaml(PROJECT / SETTINGS_FILE)))
+def test_what_a_search_looks_at_is_a_figure_that_training_leaves_behind(task: str) -> None:
+    committed = json.loads((PROJECT / "metrics" / "finetune" / f"{task}.json").read_text(encoding="utf-8"))
+    assert load_yaml(PROJECT / SETTINGS_FILE)[task].get("metric", "loss") in committed["validation"]
