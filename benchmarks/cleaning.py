@@ -6,7 +6,7 @@
   found under their own name (`recall`), and the clean records that lost anything (`false_rejects`).
 * `colour_only`: groups of emoji with one outline and one grey-scale difference hash that differ in colour: hearts,
   squares, circles, flags of one pattern. A grey-scale duplicate hash keeps one of each; `lost` counts what is rejected
-  here, with near duplicates rejected.
+  here, with near duplicates rejected, though nothing of its colour is kept of its group.
 * `impossible`: files of the same bytes under two names. Both names cannot be told from the picture; each is reported.
 """
 
@@ -55,14 +55,22 @@ def emoji(root: Path) -> dict[str, Any]:
     alike: defaultdict[tuple[bytes, bytes], list[int]] = defaultdict(list)
     for row, look in enumerate(ordered_map(grey_look, [root / record.id for record in records])):
         alike[look].append(row)
-    groups = []
+    groups: list[dict[str, np.ndarray]] = []
     for rows in alike.values():
-        # Apart in colour: 12 levels of 255 and more between mean colours, which is beyond any encoding.
-        colours = [np.frombuffer(measures[row].thumbnail, np.uint8).reshape(-1, 3).mean(axis=0) for row in rows]
-        if any(np.abs(one - two).max() >= 12 for one in colours for two in colours):
-            groups.append([records[row].id for row in rows])
+        colours = {
+            records[row].id: np.frombuffer(measures[row].thumbnail, np.uint8).reshape(-1, 3).mean(axis=0)
+            for row in rows
+        }
+        if any(_apart(one, two) for one in colours.values() for two in colours.values()):
+            groups.append(colours)
     gone = {finding.record: finding.reason for finding in findings if finding.action == "rejected"}
-    lost = [name for group in groups for name in group if gone.get(name) == "near_duplicate"]
+    lost = [
+        name
+        for group in groups
+        for name in group
+        if gone.get(name) == "near_duplicate"
+        and all(_apart(group[name], colour) for other, colour in group.items() if other not in gone)
+    ]
     return {
         "records": len(records),
         "colour_only": {"groups": len(groups), "members": sum(map(len, groups)), "lost": len(lost), "which": lost},
@@ -72,6 +80,11 @@ def emoji(root: Path) -> dict[str, Any]:
         },
         "rejected": len(gone),
     }
+
+
+def _apart(one: np.ndarray, two: np.ndarray) -> bool:
+    """Apart in colour: 12 levels of 255 and more between mean colours, which is beyond any encoding."""
+    return bool(np.abs(one - two).max() >= 12)
 
 
 def injected(data: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import aiohttp
 import httpx
 import numpy as np
 from PIL import Image
@@ -114,18 +115,22 @@ async def closed_loop(url: str, texts: dict[str, str], seconds: float) -> list[f
 async def overloaded(url: str, pid: int, capacity: float, seconds: float) -> dict[str, Any]:
     """What comes of ``TIMES`` the capacity: statuses, memory, and how soon a single request is quick again."""
     image, statuses, refusals = picture(), Counter[str](), list[float]()
-    fields = {"texts": reference.TEXT}
-    async with httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=None)) as http:
+    limits, patience = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=60)
+    # Not httpx: its pool looks at every connection for every request, and has no time left to send any.
+    async with aiohttp.ClientSession(url, connector=limits, timeout=patience) as http:
 
         async def one() -> float:
             begun = time.perf_counter()
+            form = aiohttp.FormData({"texts": reference.TEXT})
+            form.add_field("image", image, filename="p.jpg", content_type="image/jpeg")
             try:
-                answer = await http.post("/match", files={"image": ("p.jpg", image, "image/jpeg")}, data=fields)
-                statuses[str(answer.status_code)] += 1
-            except httpx.TransportError as error:
+                async with http.post("/match", data=form) as answer:
+                    await answer.read()
+            except (aiohttp.ClientError, TimeoutError) as error:
                 statuses[type(error).__name__] += 1
                 return time.perf_counter() - begun
-            if answer.status_code in (429, 503):
+            statuses[str(answer.status)] += 1
+            if answer.status in (429, 503):
                 refusals.append(time.perf_counter() - begun)
             return time.perf_counter() - begun
 
