@@ -120,6 +120,7 @@ def overhead(work: Path, rounds: int, default_run_s: float) -> dict[str, Any]:
         # One side's results would be restored to the other from the run cache: each run has a seed of its own.
         runs.append({"dvc": _fresh(folder, 101, ["dvc", "repro"]), "flow": _fresh(folder, 102, flow)})
         _run(folder, ["dvc", "repro"])
+        scenes_project.run(folder, "git", "add", "dvc.lock", "metrics")
         scenes_project.commit(folder, "results")
         for _ in range(rounds):
             idle.append({"dvc": _run(folder, ["dvc", "repro"]), "flow": _run(folder, flow)})
