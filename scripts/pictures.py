@@ -1,31 +1,42 @@
-"""The README's picture of real outputs: test images with their statements and what the trained model says of them.
+"""The README's pictures of real outputs: test images with statements and what the trained model says of them, and
+what it draws of captions.
 
-    python scripts/pictures.py        # after `make repro`; writes docs/images/matching.png
+    python scripts/pictures.py        # after `make repro`; writes docs/images/matching.png and generated.png
 
-The first images of the test split, in order; nothing is picked by hand.
+The first of the test split, in order; nothing is picked by hand.
 """
 
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 from vlp.data import examples
 
-PREDICTIONS = Path("reports/evaluation/matching/predictions.jsonl")
-OUT = Path("docs/images/matching.png")
+EVALUATION = Path("reports/evaluation")
+OUT = Path("docs/images")
 COLUMNS, ROWS, STATEMENTS = 2, 3, 3
+DRAWN_ROWS, DRAWN = 2, 8
+"""Of the sheet that evaluation leaves, and in a row of it."""
 SCALE, MARGIN, TEXT_WIDTH, LINE = 3, 16, 470, 18
 INK, MUTED, RIGHT, WRONG, PAPER = "#1b1f24", "#6b7280", "#15803d", "#b91c1c", "#ffffff"
 
 
 def main() -> None:
-    """Draw the sheet."""
+    """Draw the sheets."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    matching().save(OUT / "matching.png", optimize=True)
+    generated().save(OUT / "generated.png", optimize=True)
+
+
+def matching() -> Image.Image:
+    """Pictures, statements and scores."""
     scores: dict[str, list[tuple[float, float]]] = {}
-    for line in PREDICTIONS.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in _predictions("matching"):
         scores.setdefault(row["record"], []).append((row["score"], row["negative_score"]))
     shown = [
         example for example, _ in zip(examples.read(Path("data/prepared"), "test"), range(COLUMNS * ROWS), strict=False)
@@ -43,8 +54,32 @@ def main() -> None:
             at = (left + side + MARGIN, top + number * 3 * LINE + 4)
             _line(draw, font, at, true, caption.text, RIGHT if true > false else WRONG)
             _line(draw, font, (at[0], at[1] + LINE), false, caption.negative or "", MUTED)
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(OUT, optimize=True)
+    return sheet
+
+
+def generated() -> Image.Image:
+    """What was drawn of the first prompts, and whether the parser found it true."""
+    tiles = Image.open(EVALUATION / "generation" / "samples.png")
+    tile = tiles.width // DRAWN  # a picture and a line of white around it
+    side = (tile - 2) * 2
+    high = side + 4 * LINE + MARGIN
+    sheet = Image.new("RGB", (DRAWN * (side + MARGIN) + MARGIN, DRAWN_ROWS * high + MARGIN), PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
+    for place, row in enumerate(_predictions("generation")[: DRAWN_ROWS * DRAWN]):
+        down, across = divmod(place, DRAWN)
+        left, top = MARGIN + across * (side + MARGIN), MARGIN + down * high
+        corner = (across * tile + 1, down * tile + 1)
+        picture = tiles.crop((*corner, corner[0] + tile - 2, corner[1] + tile - 2))
+        sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST), (left, top))
+        words = "\n".join(textwrap.wrap(row["prompt"], 18))
+        colour = {True: RIGHT, False: WRONG, None: INK}[row.get("faithful")]
+        draw.multiline_text((left, top + side + 6), words, fill=colour, font=font, spacing=3)
+    return sheet
+
+
+def _predictions(task: str) -> list[dict[str, Any]]:
+    lines = (EVALUATION / task / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def _line(
