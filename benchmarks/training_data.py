@@ -79,7 +79,12 @@ def _summary(folder: Path, train: list[Example], tokenizer: Any, size: int) -> N
     summary = {
         "labels": dict(Counter(name for example in train for name in example.labels)),
         "answers": dict(Counter(question.answer for example in train for question in example.questions)),
-        "splits": {"train": {"regions": sum(len(example.regions) for example in train)}},
+        "splits": {
+            "train": {
+                "regions": sum(len(example.regions) for example in train),
+                "negatives": sum(caption.negative is not None for example in train for caption in example.captions),
+            }
+        },
         "vocabulary_size": tokenizer.get_vocab_size(),
         "image_size": size,
         "max_tokens": TEXT.max_tokens,

@@ -45,6 +45,13 @@ BENCHMARK_AIMS = {
         "emoji.impossible.reported": (">=", 10.0),
     },
     "suspects": {f"{by}.average_precision": (">=", 0.8) for by in ("record", "caption")},
+    "training_cpu": {"ratios.vs_plain_loop": (">=", 5.0), "share_of_bf16_peak": (">=", 0.2)},
+    "orchestration": {
+        "up_to_date_overhead_s": ("<=", 10.0),
+        "run_overhead_share": ("<=", 0.03),
+        "failed_requests_in_switch": ("<=", 0.0),
+        "rollback_s": ("<=", 10.0),
+    },
     "loader": {f"ratios.{phase}": (">=", 2.0) for phase in ("look", "point", "read")},
     "serving_latency": {
         "ratios.batch1_vs_torch_eager": (">=", 6.0),

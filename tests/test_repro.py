@@ -20,7 +20,7 @@ from support.graph import load_yaml
 from vlp import overlays
 
 # One worker of pytest-xdist runs all of these: they share the first clone's run, and each uses both cores.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("repro")]
+pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).resolve().parent.parent
 PRESET = "tiny.yaml"

@@ -17,8 +17,6 @@ from support.served import Server
 from vlp.runtime.predictor import Predictor
 from vlp.runtime.served import Served
 
-pytestmark = pytest.mark.xdist_group("service")
-
 TEXTS = ["a red square", "a blue square", "a purple circle"]
 
 

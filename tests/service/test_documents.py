@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import httpx
-import pytest
 
 from service import endpoints
 from service.settings import Settings, variable
@@ -27,7 +26,6 @@ def test_every_endpoint_is_documented_with_the_task_it_needs() -> None:
     assert told == {endpoint.name: endpoint.task for endpoint in endpoints.TABLE}
 
 
-@pytest.mark.xdist_group("service")
 def test_the_python_client_of_the_document_works(client: httpx.Client) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
     names: dict = {"__name__": "document"}

@@ -23,7 +23,7 @@ from support.bundles import png
 from support.served import Server
 from vlp.data.scenes import faults
 
-pytestmark = [pytest.mark.xdist_group("service"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 MODES = {
     "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),

@@ -183,7 +183,6 @@ def test_only_the_key_opens(given: str, status: int) -> None:
     assert KEY not in json.dumps(found)
 
 
-@pytest.mark.xdist_group("service")
 def test_a_served_bundle_with_a_key(locked: tuple[Server, str]) -> None:
     server, key = locked
     request = {"files": {"image": png("red")}, "data": {"texts": "a red square"}}

@@ -13,7 +13,7 @@ from support.browser import chromium
 from support.bundles import png
 from support.served import Server
 
-pytestmark = [pytest.mark.xdist_group("service"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from support.browser import chromium
 from support.served import Server
 
-pytestmark = [pytest.mark.xdist_group("service"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 TABS = {
     "match": "True or false",

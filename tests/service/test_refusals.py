@@ -11,8 +11,6 @@ from PIL import Image
 
 from support.bundles import png
 
-pytestmark = pytest.mark.xdist_group("service")
-
 RED = {"image": ("red.png", png("red"))}
 ONE = {"texts": ["a red square"]}
 

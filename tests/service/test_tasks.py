@@ -18,7 +18,7 @@ from service import endpoints
 from support.served import ROOT
 from vlp.runtime.predictor import Answer, Index, Predictor
 
-pytestmark = [pytest.mark.xdist_group("service"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 FILES = sorted((ROOT / "service" / "samples").glob("*.jpg"))
 PICTURES = [path.read_bytes() for path in FILES]

@@ -157,8 +157,9 @@ def rows(root: Root, name: str, wanted: list[str], features: Features) -> Iterat
                         yield row
     except RemoteError:
         raise
-    except (pa.ArrowException, OSError, UnicodeDecodeError, RootError, TableError) as error:
-        raise TableError(f"{name}: {error}; {number} rows were read") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError, RootError, TableError, MemoryError) as error:
+        # A damaged length asks for more memory than there is.
+        raise TableError(f"{name}: {error or 'damaged'}; {number} rows were read") from None
 
 
 def _stream(file: Any, features: Features) -> Iterator[pa.RecordBatch]:
