@@ -37,7 +37,12 @@ settings.register_profile("unhurried", deadline=None, suppress_health_check=[Hea
 settings.load_profile("unhurried")
 
 
-LONG = ("tests/test_repro.py", "tests/service/", "tests/training/", "tests/flows/", "tests/stages/")
+LONG = tuple(
+    f"tests/{name}"
+    for name in (
+        "test_repro.py", "service/", "training/", "flows/", "stages/", "tuning/", "export/", "data/engines/", "report/",
+    )
+)  # fmt: skip
 """What takes a worker minutes; it comes first, so that no worker is left with it at the end."""
 TOGETHER = ("tests/service/", "tests/flows/")
 """Folders whose tests share one server: one worker runs them all. Elsewhere it runs a whole file."""
