@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from vlp.models.distributed import share_batch_statistics, world
 from vlp.recipe import Recipe
 from vlp.records import Batch
+from vlp.training.compilation import compiled
 from vlp.training.launch import TrainingError, precision
 from vlp.training.memory import fill, recomputing, sharded, whole
 
@@ -93,13 +94,11 @@ class Engine:
             ids = [device.index] if device.type == "cuda" else None
             # Batch statistics are shared already; other buffers never change.
             self._forward = DistributedDataParallel(self.module, device_ids=ids, forward_sync_buffers=False)
-        if recipe.compile:
-            self._forward = torch.compile(self._forward)
 
     @contextmanager
     def ready(self) -> Iterator[None]:
         """Train within this; afterwards the original module holds the weights, with its own forward passes."""
-        with recomputing(self.module, self.recipe.recompute):
+        with recomputing(self.module, self.recipe.recompute), compiled(self.module, self.recipe.compile):
             yield
         self.bring_back()
 

@@ -35,7 +35,7 @@ class Params(Section):
     """``sources.scenes`` of ``params.yaml``."""
 
     records: int = Field(gt=0, le=10_000_000, description="records in all, dirty ones included")
-    image_size: int = Field(ge=48, le=128, description="side of a picture in pixels; made for 64 to 96")
+    image_size: int = Field(ge=48, le=256, description="side of a picture in pixels; made for 64 to 96")
     captions: int = Field(ge=1, le=16, description="statements a picture, each with a false minimal edit")
     questions: int = Field(4, ge=0, le=16, description="questions a picture, their types in turn")
     regions: int = Field(2, ge=0, le=5, description="most referring expressions with masks a picture")
