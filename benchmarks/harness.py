@@ -40,9 +40,19 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(int(memory.split()[1]) / 1e6, 1),
         "python": platform.python_version(),
         "libraries": {
-            name: metadata.version(name) for name in ("torch", "onnxruntime", "openvino", "bentoml", "numpy")
+            name: metadata.version(name)
+            for name in ("torch", "transformers", "onnxruntime", "openvino", "bentoml", "numpy")
+            if _installed(name)
         },
     }
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def write(name: str, found: dict[str, Any]) -> None:
@@ -63,13 +73,15 @@ def add(name: str, key: str, found: dict[str, Any]) -> None:
 
 def _made() -> dict[str, Any]:
     """By what command, at what commit, and when."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    # Where the files were copied to without their history, whoever copied them says of which commit they are.
+    asked = ["git", "rev-parse", "HEAD"]
+    commit = os.environ.get("GIT_COMMIT") or subprocess.check_output(asked, cwd=ROOT, text=True).strip()
     script = os.path.relpath(sys.argv[0], ROOT)
     # A path of this machine is nobody else's: its last part tells enough.
     command = ["python", script, *(Path(part).name if Path(part).is_absolute() else part for part in sys.argv[1:])]
     return {
         "command": " ".join(command),
-        "commit": commit.stdout.strip(),
+        "commit": commit,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

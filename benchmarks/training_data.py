@@ -41,7 +41,7 @@ def make(folder: Path, count: int, size: int, seed: int = 11) -> Made:
 
 def _make(folder: Path, count: int, size: int, seed: int) -> None:
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    params = scenes.Params(records=count, image_size=64, captions=6, faults=0.0)
+    params = scenes.Params(records=count, image_size=size, captions=6, faults=0.0)
     params_of_image = image.ImageParams(size=size)
     records = list(ordered_map(partial(scenes.record, params=params, seed=seed), range(count)))
     found = list(ordered_map(partial(_example, params=params_of_image), records))

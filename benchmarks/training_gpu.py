@@ -4,10 +4,12 @@
     python benchmarks/training_gpu.py --device cpu --tiny   # tries the script itself, in a minute or two
 
 ``checks``: both full-size presets take bf16 steps to finite losses, and a run that is cut goes on to the same weights.
-``times``: pairs a second of ITM + ITC + MLM at 224 px from shards on disk, beside the same from a tensor that is there
+``times``: pairs a second of ITM + ITC + MLM at 224 px from shards on disk, beside the same from a batch that is there
 already (what input costs), the plain float32 loop, and open_clip's RN50 fed from the same shards; shares of the
-arithmetic and bandwidth limits that are measured in the same run. ``smoke``: the full-size model learns
-matching on scenes at 224 px. Each part has its share of the time and writes what it has when that is over.
+arithmetic and bandwidth limits that are measured in the same run. ``profile``: where a step's milliseconds go.
+``memory``: speed and gigabytes by batch size. ``smoke``: the full-size model learns matching on scenes at 224 px.
+``compiled``: the same steps with ``compile: true``.
+Each part writes what it has when it is over.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -36,6 +39,7 @@ from benchmarks.training_ours import (
     FOREVER,
     Side,
     backbone,
+    bytes_at_least,
     matrix_peak,
     memory_bandwidth,
     parameters_of,
@@ -55,6 +59,9 @@ from vlp.training.resume import Run
 
 PRESETS = ("resnet50-bert", "resnet50-bert-fusion")
 PHASE = "read"
+BATCHES = (64, 128, 256)
+SMOKE = {"look": (0.15, 64, 1e-3), "point": (0.1, 128, 4e-4), "read": (0.6, 128, 4e-4), "matching": (0.15, 128, 2e-4)}
+"""Of each phase of the smoke run: its share of the seconds, images a step, learning rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,7 @@ def main() -> None:
         raise SystemExit("error: --device cuda: torch sees no GPU; --device cpu --tiny tries the script itself")
     tiny = arguments.tiny
     begin = time.perf_counter()
-    made = make(arguments.folder / f"gpu-{tiny}", 160 if tiny else 8000, 64 if tiny else 224)
+    made = make(arguments.folder / f"gpu-{tiny}", 160 if tiny else arguments.records, 64 if tiny else 224)
     setting = Setting(
         device=device, tiny=tiny, folder=arguments.folder, made=made, batch=8 if tiny else arguments.batch,
         workers=arguments.workers, rounds=2 if tiny else 20, smoke_seconds=5.0 if tiny else arguments.smoke_seconds,
@@ -92,7 +99,7 @@ def main() -> None:
     found["data_s"] = round(time.perf_counter() - begin, 1)
     for part in arguments.parts:
         start = time.perf_counter()
-        found |= {"checks": _checks, "times": _times, "smoke": _smoke}[part](setting)
+        found |= PARTS[part](setting)
         found[f"{part}_s"] = round(time.perf_counter() - start, 1)
         harness.write(name, found)
 
@@ -102,16 +109,20 @@ def _recipe(setting: Setting, recipe: Recipe, **more: Any) -> Recipe:
     return recipe.model_copy(update=values)
 
 
+def _side(setting: Setting, values: dict[str, Any], **more: Any) -> Side:
+    module, recipe = pretraining(values, setting.made.prepared, PHASE, tiny=setting.tiny)
+    return Side(module, setting.made.prepared, _recipe(setting, recipe, **more), setting.device)
+
+
 def _checks(setting: Setting) -> dict[str, Any]:
     """Both presets take steps; a cut run resumes. Raises where one does not."""
     found: dict[str, Any] = {}
     for name in PRESETS:
-        values = preset(harness.ROOT, setting.folder, name)
-        module, recipe = pretraining(values, setting.made.prepared, PHASE, tiny=setting.tiny)
-        taken = list(islice(Side(module, setting.made.prepared, _recipe(setting, recipe), setting.device).steps(), 4))
+        side = _side(setting, preset(harness.ROOT, setting.folder, name))
+        taken = list(islice(side.steps(), 4))
         if not all(each.loss == each.loss and abs(each.loss) < float("inf") for each in taken):
             raise SystemExit(f"error: {name}: losses {[each.loss for each in taken]}")
-        found[name] = {"parameters": parameters_of(module), "losses": [round(each.loss, 4) for each in taken]}
+        found[name] = {"parameters": parameters_of(side.module), "losses": [round(each.loss, 4) for each in taken]}
     found["resume_differs_by"] = _resumed(setting)
     return {"checks": found}
 
@@ -128,7 +139,7 @@ def _resumed(setting: Setting) -> float:
         with tempfile.TemporaryDirectory() as folder:
             for stop in ([3] if cut else []) + [0]:
                 module, recipe = pretraining(values, setting.made.prepared, PHASE, tiny=setting.tiny)
-                short = _recipe(setting, recipe, steps=6, save_every=2, log_every=1, batch_size=8)
+                short = _recipe(setting, recipe, steps=6, save_every=2, log_every=1, batch_size=8, workers=0)
                 train = setting.made.prepared.split("train")
                 batches = loader(train, module.collate, Plans(len(train), 8, 6, 0), seed=0)
 
@@ -145,69 +156,172 @@ def _resumed(setting: Setting) -> float:
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
-def _steady(steps: Iterator[Taken], rounds: int, batch: int) -> tuple[float, list[float]]:
-    """Pairs a second, an image a pair, and the seconds of each step after the first few."""
-    seconds = [each.seconds for each in islice(steps, 3, 3 + rounds)]
-    return round(batch / median(seconds), 1), seconds
+class _Rates:
+    """Images and pairs a second of whatever takes steps, and the seconds of each step."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.images: dict[str, float] = {}
+        self.pairs: dict[str, float] = {}
+        self.samples: dict[str, list[float]] = {}
+
+    def measure(self, name: str, steps: Iterator[Taken], batch: int, captions: int = 1, rounds: int = 0) -> None:
+        """Time ``rounds`` steps of ``batch`` images, the first few left out."""
+        seconds = [round(each.seconds, 5) for each in islice(steps, 4, 4 + (rounds or self.setting.rounds))]
+        self.samples[name] = seconds
+        self.images[name] = round(batch / median(seconds), 1)
+        self.pairs[name] = round(captions * batch / median(seconds), 1)
 
 
 def _times(setting: Setting) -> dict[str, Any]:
-    """Pairs a second of everything, and the limits."""
+    """Images and pairs a second of everything, and the limits."""
     prepared, device, batch = setting.made.prepared, setting.device, setting.batch
+    rates = _Rates(setting)
     values = preset(harness.ROOT, setting.folder, PRESETS[1])
-    rates: dict[str, float] = {}
-    samples: dict[str, list[float]] = {}
-    limits: dict[str, float] = {}
-    for name, compiled in (("ours", False), ("ours_compiled", True)):
-        if compiled and setting.tiny:
-            continue
-        module, recipe = pretraining(values, prepared, PHASE, tiny=setting.tiny)
-        side = Side(module, prepared, _recipe(setting, recipe, compile=compiled), device)
-        rates[name], samples[name] = _steady(side.steps(), setting.rounds, batch)
-        if not compiled:
-            held = to_device(next(iter(side.batches)), device)
-            side.batches = itertools.repeat(held, FOREVER)  # type: ignore[assignment]
-            rates["ours_without_input"], samples["ours_without_input"] = _steady(side.steps(), setting.rounds, batch)
-            limits = _limits(setting, side, median(samples["ours"]))
-        del side, module
-    tokenizer = prepared.folder / "tokenizer" / "tokenizer.json"
-    pairs = PlainPairs(setting.made.pairs, tokenizer, prepared.image_size, 32)
-    plain = plain_loop(PlainModel(backbone(values, prepared, tiny=setting.tiny)), pairs, batch // 4, 1e-4, device)
-    rates["plain_loop"], samples["plain_loop"] = _steady(plain, max(2, setting.rounds // 4), batch // 4)
-    alone = copy.deepcopy(values)
+    several = values["pretrain"]["captions_per_image"]
+    side = _side(setting, values)
+    rates.measure("ours", side.steps(), batch, several)
+    limits = _limits(setting, side, batch, several)
+    held = to_device(next(iter(side.batches)), device)
+    side.batches = itertools.repeat(held, FOREVER)  # type: ignore[assignment]
+    rates.measure("ours_without_input", side.steps(), batch, several)
+    del side
+    for share in ("share_of_arithmetic_limit", "share_of_bandwidth_limit"):
+        limits[share] = round(limits.pop(f"{share}_seconds") / median(rates.samples["ours"]), 4)
+    one = copy.deepcopy(values)
+    one["pretrain"]["captions_per_image"] = 1
+    one["pretrain"]["objectives"]["masked_text"]["captions_per_image"] = 1
+    rates.measure("ours_one_caption", _side(setting, one).steps(), batch)
+    for name, workers in (("plain_loop", 0), ("plain_loop_workers", setting.workers)):
+        tokenizer = prepared.folder / "tokenizer" / "tokenizer.json"
+        pairs = PlainPairs(setting.made.pairs, tokenizer, prepared.image_size, 32)
+        model = PlainModel(backbone(values, prepared, tiny=setting.tiny))
+        plain = plain_loop(model, pairs, batch // 2, 1e-4, device, workers)
+        rates.measure(name, plain, batch // 2, rounds=max(2, setting.rounds // 4))
+        del plain, model
+    alone = copy.deepcopy(one)
     alone["pretrain"]["objectives"] = {"contrastive": alone["pretrain"]["objectives"]["contrastive"]}
     alone["pretrain"]["phases"][PHASE]["objectives"] = ["contrastive"]
-    module, recipe = pretraining(alone, prepared, PHASE, tiny=setting.tiny)
-    side = Side(module, prepared, _recipe(setting, recipe), device)
-    rates["ours_contrastive"], samples["ours_contrastive"] = _steady(side.steps(), setting.rounds, batch)
+    large = 2 * batch
+    side = _side(setting, alone, batch_size=large)
+    rates.measure("ours_contrastive", side.steps(), large)
     theirs = open_clip_loop(prefetched(side.batches, device), prepared.image_size, device, bf16=True, tiny=setting.tiny)
-    rates["open_clip"], samples["open_clip"] = _steady(theirs, setting.rounds, batch)
+    rates.measure("open_clip", theirs, large)
     return {
-        "pairs_per_second": rates["ours"],
-        "pairs_per_second_of": rates,
+        "pairs_per_second": rates.pairs["ours"],
+        "images_per_second": rates.images["ours"],
+        "images_per_second_of": rates.images,
+        "pairs_per_second_of": rates.pairs,
         "batch": batch,
+        "captions_per_image": several,
         "ratios": {
-            "vs_plain_loop": round(rates["ours"] / rates["plain_loop"], 2),
-            "vs_open_clip": round(rates["ours_contrastive"] / rates["open_clip"], 2),
-            "input_share": round(1 - rates["ours"] / rates["ours_without_input"], 3),
+            "vs_plain_loop": round(rates.pairs["ours"] / rates.pairs["plain_loop"], 2),
+            "vs_plain_loop_workers": round(rates.pairs["ours"] / rates.pairs["plain_loop_workers"], 2),
+            "one_caption_vs_plain_loop_workers": round(
+                rates.pairs["ours_one_caption"] / rates.pairs["plain_loop_workers"], 2
+            ),
+            "vs_open_clip": round(rates.pairs["ours_contrastive"] / rates.pairs["open_clip"], 2),
+            "input_share": round(1 - rates.pairs["ours"] / rates.pairs["ours_without_input"], 3),
         },
         **limits,
-        "samples": samples,
+        "samples": rates.samples,
     }
 
 
-def _limits(setting: Setting, side: Side, seconds: float) -> dict[str, float]:
-    """How near a step comes to what the device can multiply, and to what it can move at the least."""
+def _limits(setting: Setting, side: Side, batch: int, captions: int) -> dict[str, float]:
+    """What a step would take if only arithmetic, or only the least movement of memory, cost time."""
     peak = matrix_peak(setting.device, 512 if setting.tiny else 8192)
-    # Weights are read twice and written once, gradients and two moments written and read: the least there is to move.
-    moved = parameters_of(side.module) * 4 * 10
+    bandwidth = memory_bandwidth(setting.device, 64 if setting.tiny else 1024)
+    flops = side.flops()
+    moved = bytes_at_least(side)
     return {
-        "share_of_arithmetic_limit": round(side.flops() / seconds / peak, 4),
-        "share_of_bandwidth_limit": round(
-            moved / seconds / memory_bandwidth(setting.device, 64 if setting.tiny else 1024), 4
-        ),
-        "bf16_peak_tflops": round(peak / 1e12, 2),
+        "share_of_arithmetic_limit_seconds": flops / peak,
+        "share_of_bandwidth_limit_seconds": moved / bandwidth,
+        "gflop_a_pair": round(flops / batch / captions / 1e9, 1),
+        "least_megabytes_a_pair": round(moved / batch / captions / 1e6, 1),
+        "bf16_peak_tflops": round(peak / 1e12, 1),
+        "bandwidth_gb_s": round(bandwidth / 1e9, 1),
     }
+
+
+def _profile(setting: Setting) -> dict[str, Any]:
+    """Where the device's time of a step goes, by kind of kernel, and how much of the step it stands idle."""
+    from torch.profiler import ProfilerActivity, profile
+
+    side = _side(setting, preset(harness.ROOT, setting.folder, PRESETS[1]))
+    steps = side.steps()
+    list(islice(steps, 5))
+    kinds = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if setting.device.type == "cuda" else [])
+    with profile(activities=kinds) as found:
+        taken = list(islice(steps, 3))
+    shares: Counter[str] = Counter()
+    kernels: Counter[str] = Counter()
+    for event in found.key_averages():
+        spent = event.self_device_time_total if setting.device.type == "cuda" else event.self_cpu_time_total
+        if setting.device.type == "cuda" and event.device_type.name != "CUDA":
+            continue
+        shares[_kind(event.key)] += spent
+        kernels[event.key[:90]] += spent
+    whole = sum(each.seconds for each in taken) * 1e6
+    return {
+        "profile": {
+            "milliseconds_a_step": round(whole / 1e3 / len(taken), 1),
+            "share": {kind: round(spent / whole, 3) for kind, spent in shares.most_common()},
+            "idle_share": round(1 - sum(shares.values()) / whole, 3),
+            "kernels": {name: round(spent / whole, 3) for name, spent in kernels.most_common(20)},
+        }
+    }
+
+
+def _kind(kernel: str) -> str:
+    """What a kernel does, by its name."""
+    name = kernel.lower()
+    kinds = {
+        "copy": ("memcpy", "memset"),
+        "convolution": ("conv", "cudnn", "wgrad", "dgrad", "fprop", "implicit"),
+        "batch normalisation": ("batch_norm", "bn_fw", "bn_bw"),
+        "matrix product": ("gemm", "cutlass", "nvjet", "matmul", "addmm", "::mm", "aten::bmm"),
+        "optimiser": ("adam", "multi_tensor", "foreach"),
+        "attention": ("flash", "fmha", "attention", "softmax"),
+        "compiled (norms, activations, sums)": ("triton",),
+    }
+    return next((kind for kind, words in kinds.items() if any(word in name for word in words)), "other")
+
+
+def _compiled(setting: Setting) -> dict[str, Any]:
+    """The same steps with ``compile: true``: pairs a second, and what the first step costs."""
+    values = preset(harness.ROOT, setting.folder, PRESETS[1])
+    rates, steps = _Rates(setting), _side(setting, values, compile=True).steps()
+    first = next(steps).seconds
+    rates.measure("this", steps, setting.batch, values["pretrain"]["captions_per_image"])
+    return {"compiled": {"pairs_per_second": rates.pairs["this"], "first_step_s": round(first, 1)}}
+
+
+def _memory(setting: Setting) -> dict[str, Any]:
+    """Pairs a second and gigabytes by batch size, of both presets, not compiled."""
+    table: list[dict[str, Any]] = []
+    for name in PRESETS:
+        values = preset(harness.ROOT, setting.folder, name)
+        sizes = (4, 8) if setting.tiny else BATCHES
+        for recompute, batch in [*((False, size) for size in sizes), (True, sizes[-1])]:
+            row: dict[str, Any] = {"preset": name, "batch": batch, "recompute": recompute}
+            try:
+                row |= _sized(setting, values, batch, recompute=recompute)
+            except torch.OutOfMemoryError:
+                row["gigabytes"] = None
+            table.append(row)
+    return {"memory": table}
+
+
+def _sized(setting: Setting, values: dict[str, Any], batch: int, *, recompute: bool) -> dict[str, Any]:
+    if setting.device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(setting.device)
+    rates = _Rates(setting)
+    side = _side(setting, values, batch_size=batch, recompute=recompute, workers=min(4, setting.workers))
+    rates.measure("this", side.steps(), batch, values["pretrain"]["captions_per_image"], rounds=4)
+    peak = torch.cuda.max_memory_allocated(setting.device) if setting.device.type == "cuda" else 0
+    return {"pairs_per_second": rates.pairs["this"], "gigabytes": round(peak / 2**30, 1)}
 
 
 def _smoke(setting: Setting) -> dict[str, Any]:
@@ -217,42 +331,60 @@ def _smoke(setting: Setting) -> dict[str, Any]:
     default = preset(harness.ROOT, setting.folder, None)
     values["pretrain"] = default["pretrain"]
     values["model"]["fusion"]["counting_heads"] = 2  # which the default's grounding shows where to open
-    curve = {}
-    module: Any = None
-    shares = {"look": 0.25, "point": 0.2, "read": 0.55}
-    for phase, share in shares.items():
-        end = time.perf_counter() + share * setting.smoke_seconds
-        fresh, recipe = pretraining(values, setting.made.prepared, phase, tiny=setting.tiny)
-        if module is None:
-            module = fresh
-        module.begin(_phase(values, phase))
-        recipe = _recipe(setting, recipe, batch_size=8 if setting.tiny else 64, learning_rate=3e-4)
-        losses = []
-        for taken in Side(module, setting.made.prepared, recipe, setting.device).steps():
-            losses.append(taken.loss)
-            if time.perf_counter() > end:
-                break
-        curve[phase] = {"steps": len(losses), "first": round(losses[0], 4), "last": round(losses[-1], 4)}
+    for part in ("fusion", "text"):
+        values["model"][part]["dropout"] = 0.0  # as the default: the data is new at every step
+    curve: dict[str, Any] = {}
+    module, _ = pretraining(values, setting.made.prepared, "look", tiny=setting.tiny)
+    section = parse(PretrainParams, values["pretrain"], "pretrain")
+    for number, name in enumerate(("look", "point", "read")):
+        module.begin(section.phases[name])
+        curve[name] = _fitted(setting, module, section.phases[name].training, name, module.weights, number)
+    plugin = find("vlp.tasks", "matching")
+    params = parse(plugin.Params, default["tasks"]["matching"], "tasks.matching")
+    task = plugin.Task(params, module.model, setting.made.prepared)
+    task.warm_start({"matching": module.heads["matching"].state_dict()})
+    curve["matching"] = _fitted(setting, task, params.training, "matching", {}, 9)
     return {
         "smoke": {
-            "hard_negative_accuracy": _judged(setting, default, module),
+            "hard_negative_accuracy": _judged(setting, task),
             "phases": curve,
             "seconds": round(time.perf_counter() - begin, 1),
         }
     }
 
 
-def _phase(values: dict[str, Any], name: str) -> Any:
-    return parse(PretrainParams, values["pretrain"], "pretrain").phases[name]
+def _fitted(
+    setting: Setting, module: Any, recipe: Recipe, phase: str, weights: dict[str, float], seed: int
+) -> dict[str, Any]:
+    """Train for the phase's share of the seconds: as many steps as fit, by the time of the first few."""
+    share, batch, rate = SMOKE[phase]
+    batch = 8 if setting.tiny else batch
+    prepared, seconds = setting.made.prepared, share * setting.smoke_seconds
+    begin = time.perf_counter()
+    short = _recipe(setting, recipe, batch_size=batch, steps=16, save_every=0)
+    state = copy.deepcopy(module.state_dict())
+    taken = [each.seconds for each in islice(Side(module, prepared, short, setting.device).steps(), 8)]
+    module.load_state_dict(state)
+    left = seconds - (time.perf_counter() - begin)
+    steps = max(4, round(left / median(taken[3:])))
+    whole = _recipe(
+        setting, recipe, batch_size=batch, steps=steps, learning_rate=rate, warmup_share=0.08, schedule="cosine",
+        save_every=0, log_every=max(1, steps // 6),
+    )  # fmt: skip
+    train = prepared.split("train")
+    plans = Plans(len(train), batch, steps, seed)
+    batches = loader(train, module.collate, plans, seed=seed, workers=setting.workers)
+    history = fit(module, batches, whole, weights)
+    wanted = ("tag_overlap", "looked_there", "itm_loss", "pair_accuracy", "mlm_accuracy", "answer_accuracy", "accuracy")
+    return {
+        "steps": steps,
+        "images_per_second": round(history.examples_per_second, 1),
+        "curve": [{name: row[name] for name in ("step", *wanted) if name in row} for row in history.rows],
+    }
 
 
-def _judged(setting: Setting, values: dict[str, Any], module: Any) -> float:
-    """Hard negatives of the test split, by the head of pre-training, on this device."""
-    plugin = find("vlp.tasks", "matching")
-    task = plugin.Task(
-        parse(plugin.Params, values["tasks"]["matching"], "tasks.matching"), module.model, setting.made.prepared
-    )
-    task.warm_start({"matching": module.heads["matching"].state_dict()})
+def _judged(setting: Setting, task: Any) -> float:
+    """Hard negatives of the whole test split, on this device: the share of pairs in which the true one scores higher."""
     task.to(setting.device).eval()
     test = setting.made.prepared.split("test")
     batch_size = 8 if setting.tiny else 64
@@ -266,14 +398,23 @@ def _judged(setting: Setting, values: dict[str, Any], module: Any) -> float:
     return round(right / count, 4)
 
 
+PARTS: dict[str, Callable[[Setting], dict[str, Any]]] = {
+    "checks": _checks,
+    "times": _times,
+    "smoke": _smoke,
+    "profile": _profile,
+    "memory": _memory,
+    "compiled": _compiled,
+}
+
+
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Training on one GPU: checks, times, smoke.")
+    parser = argparse.ArgumentParser(description="Training on one GPU: checks, times, profile, memory, smoke.")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="small models and data: tries the script itself")
-    parser.add_argument(
-        "--parts", nargs="+", default=["checks", "times", "smoke"], choices=["checks", "times", "smoke"]
-    )
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--parts", nargs="+", default=[*PARTS], choices=[*PARTS])
+    parser.add_argument("--batch", type=int, default=128, help="images a step")
+    parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--smoke-seconds", type=float, default=240.0)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "vlp-benchmark-training")

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.training_rivals import Taken, wait
 from vlp import params as parameters
-from vlp.data.loading import Plans, Prepared, loader
+from vlp.data.loading import Plans, Prepared, loader, to_device
 from vlp.data.prefetch import prefetched
 from vlp.models.configuration import ModelParams
 from vlp.models.modeling import VLPModel
@@ -110,11 +110,27 @@ class Side:
     def flops(self) -> float:
         """Floating-point operations of the matrix products and convolutions of one step, both passes."""
         batch = next(iter(self.batches))
-        from vlp.data.loading import to_device
-
         with FlopCounterMode(display=False) as counter:
             self.engine.step([to_device(batch, self.device)], 1)
         return float(counter.get_total_flops()) * self.recipe.accumulate
+
+
+def bytes_at_least(side: Side) -> float:
+    """Bytes that one step must move, however well it is fused: what the backward pass keeps is written and read once,
+    weights are read twice and written once, gradients and both moments written and read.
+    """
+    weights = {parameter.untyped_storage().data_ptr() for parameter in side.module.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        side.engine.step([to_device(next(iter(side.batches)), side.engine.device)], 1)
+    return (2.0 * sum(kept.values())) * side.recipe.accumulate + parameters_of(side.module) * 4 * 10
 
 
 def pairs_of(batch: Batch) -> int:

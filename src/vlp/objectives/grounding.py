@@ -122,19 +122,23 @@ class Head(Objective):
                 "at places of the picture; remove the objective or choose cross_attention or transformer"
             )
         asked_BL, between_BL = (~targets[name].isnan().any(-1) for name in ("region_boxes", "region_steps"))
-        if not bool(asked_BL.any()):
+        # Once for all layers: a GPU waits wherever a mask is turned into places.
+        asked_T, between_U = (mask.flatten().nonzero().squeeze(1) for mask in (asked_BL, between_BL))
+        if not len(asked_T):
             nothing = fused.tokens.sum() * 0.0
             return {"grounding_loss": nothing}
-        box_loss = F.l1_loss(self.box(fused.tokens[asked_BL]).float(), targets["region_boxes"][asked_BL])
+        box_loss = F.l1_loss(
+            self.box(_chosen(fused.tokens, asked_T)).float(), _chosen(targets["region_boxes"], asked_T)
+        )
         found = {"box_error": box_loss}
         loss = self.params.box_weight * box_loss
-        if bool(between_BL.any()):
+        if len(between_U):
             found["step_error"] = F.l1_loss(
-                self.step(fused.tokens[between_BL]).float(), targets["region_steps"][between_BL]
+                self.step(_chosen(fused.tokens, between_U)).float(), _chosen(targets["region_steps"], between_U)
             )
             loss = loss + self.params.step_weight * found["step_error"]
-        places_TP = targets["region_places"][asked_BL]
-        looks = [attention[:, : self.params.heads].mean(1).float()[asked_BL] for attention in fused.attention]
+        places_TP = _chosen(targets["region_places"], asked_T)
+        looks = [_chosen(attention[:, : self.params.heads].mean(1), asked_T).float() for attention in fused.attention]
         mass = torch.stack([(look_TP * places_TP).sum(-1) for look_TP in looks])
         loss = loss - self.params.attention_weight * mass.clamp_min(LEAST_MASS).log().mean()
         if self.params.count_weight:
@@ -143,7 +147,7 @@ class Head(Objective):
                     "pretrain.objectives.grounding: count_weight: the fusion block does not count; set it to 0, or "
                     "counting_heads of cross_attention to 1 or more"
                 )
-            found["count_error"] = _counted_once(fused.gates, targets["region_middles"], asked_BL)
+            found["count_error"] = _counted_once(fused.gates, targets["region_middles"], asked_T)
             loss = loss + self.params.count_weight * found["count_error"]
         return {"grounding_loss": loss, **found, "looked_there": mass.mean()}
 
@@ -154,16 +158,21 @@ def _ends(ids: TokenIds | None) -> tuple[np.ndarray, np.ndarray]:
     return ids[:1], ids[-1:]
 
 
+def _chosen(rows: Tensor, tokens: Tensor) -> Tensor:
+    """[T, …] of [N, L, …]: those of N · L tokens."""
+    return rows.flatten(0, 1).index_select(0, tokens)
+
+
 def _counted_once(gates: Sequence[Tensor], middles: Tensor, asked: Tensor) -> Tensor:
     """Cross-entropy of every place's gate, summed over places: open at the region's middle, closed elsewhere.
 
     Args:
         gates: of each layer, before the sigmoid, [N, heads, L, P].
         middles: [N, L, P].
-        asked: bool [N, L], the tokens that are asked.
+        asked: int64 [T], the tokens that are asked, among N · L.
     """
-    wanted_T1P = middles[asked][:, None]
-    each = [layer.transpose(1, 2)[asked].float() for layer in gates]
+    wanted_T1P = _chosen(middles, asked)[:, None]
+    each = [_chosen(layer.transpose(1, 2), asked).float() for layer in gates]
     losses = [
         F.binary_cross_entropy_with_logits(gate_THP, wanted_T1P.expand_as(gate_THP), reduction="none")
         for gate_THP in each

@@ -40,7 +40,8 @@ def fit(
     watch: Callable[[int], None] | None = None,
     run: Run | None = None,
 ) -> History:
-    """Train ``module`` in place over ``batches``, one optimiser step each.
+    """Train ``module`` in place over ``batches``, one optimiser step each. Afterwards it is on the device it came from:
+    a GPU trains, and whoever judges finds the weights where data is, on the CPU that serves as well.
 
     Args:
         module: maps a ``Batch`` to named scalars.
@@ -58,7 +59,7 @@ def fit(
     """
     if run is not None and (finished := run.begin()) is not None:
         return finished
-    device = join()
+    device, home = join(), _device(module)
     with lost_peers():
         engine = Engine(module, recipe, weights or {}, rates, device)
         # What transformers calls constant has no warm-up.
@@ -72,6 +73,7 @@ def fit(
         _resume_schedule(schedule, trained.step)
         with engine.ready():
             _loop(engine, schedule, _shared(batches, recipe, trained.step), trained, what, watch, run)
+        module.to(home)
     if run is not None:
         run.end(trained.history)
     return trained.history
@@ -110,6 +112,10 @@ def _loop(
                 clock.stop()
                 run.save(trained)
     clock.stop()
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
 
 
 def _due(step: int, recipe: Recipe) -> bool:
@@ -182,12 +188,16 @@ def _row(step: int, sums: Mapping[str, Tensor], learning_rate: float) -> dict[st
 
 @torch.no_grad()
 def average(module: nn.Module, batches: Iterable[Batch], recipe: Recipe) -> dict[str, float]:
-    """The mean of every named scalar over ``batches``, without training: for held-out data."""
-    device = join()
+    """The mean of every named scalar over ``batches``, without training: for held-out data.
+
+    ``module`` stays on the device that it came on: it may be in the middle of being trained.
+    """
+    device, home = join(), _device(module)
     module.to(device).eval()
     sums: dict[str, Tensor] = {}
     with torch.autocast(device.type, torch.bfloat16, enabled=precision(recipe.precision) == "bf16"):
         for batch in batches:
             scalars = module(to_device(batch, device))
             _add(sums, [{name: value.float() for name, value in scalars.items()}])
+    module.to(home)
     return {name: float(value / sums["count"]) for name, value in sums.items() if name != "count"}
