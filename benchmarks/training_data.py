@@ -7,7 +7,6 @@ with its label, 1 where the statement is true.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,8 @@ from vlp.data import examples
 from vlp.data.loading import Prepared
 from vlp.data.parallel import ordered_map
 from vlp.data.sources import scenes
+from vlp.data.summary import summarise
+from vlp.files import write_json
 from vlp.preprocessing import image, text
 from vlp.records import Example, Record
 
@@ -56,7 +57,8 @@ def _make(folder: Path, count: int, size: int, seed: int) -> None:
     (folder / "tokenizer").mkdir(exist_ok=True)
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
     train = records[: round(SPLITS["train"] * count)]
-    _summary(folder, found[: len(train)], tokenizer, size)
+    summary = summarise(folder, tokenizer, image_size=size, max_tokens=TEXT.max_tokens)
+    write_json(folder / "summary.json", summary)
     rows = [row for record in train for row in _plain(folder, record)]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
@@ -72,25 +74,6 @@ def _example(record: Record, params: image.ImageParams) -> Example:
         regions=tuple((region.expression, image.prepare_mask(region.mask, params)) for region in record.regions),
         annotation=record.annotation,
     )
-
-
-def _summary(folder: Path, train: list[Example], tokenizer: Any, size: int) -> None:
-    special = {f"{name.strip('[]').lower()}_id": number for name, number in text.special_ids(tokenizer).items()}
-    summary = {
-        "labels": dict(Counter(name for example in train for name in example.labels)),
-        "answers": dict(Counter(question.answer for example in train for question in example.questions)),
-        "splits": {
-            "train": {
-                "regions": sum(len(example.regions) for example in train),
-                "negatives": sum(caption.negative is not None for example in train for caption in example.captions),
-            }
-        },
-        "vocabulary_size": tokenizer.get_vocab_size(),
-        "image_size": size,
-        "max_tokens": TEXT.max_tokens,
-        **special,
-    }
-    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
 
 
 def _plain(folder: Path, record: Record) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ class Recipe(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: bf16 where the processor multiplies it in hardware"
     )
-    workers: int = Field(ge=0, default=0, description="processes that build batches; 0: a thread, one batch ahead")
+    workers: int = Field(ge=0, default=0, description="processes that build batches; 0: a thread, two batches ahead")
     log_every: int = Field(gt=0, default=50, description="steps between two rows of the curve")
     save_every: int = Field(ge=0, default=200, description="steps between two checkpoints; 0: none")
     accumulate: int = Field(

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 
-from support.mapped import double, refuse_fives
+from support.mapped import double, process, refuse_fives
 from vlp.data import parallel
 from vlp.data.parallel import ITEMS_PER_CHUNK, TOO_FEW_FOR_PROCESSES, cores, ordered_map
 
@@ -13,6 +19,20 @@ def counted(limit: int, read: list[int]) -> Iterator[int]:
     for number in range(limit):
         read.append(number)
         yield number
+
+
+def until(holds: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_few_items_are_mapped_in_this_process() -> None:
@@ -37,6 +57,36 @@ def test_a_failure_in_a_process_is_a_failure_here(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(parallel, "TOO_FEW_FOR_PROCESSES", 2)
     with pytest.raises(ValueError, match="five"):
         list(ordered_map(refuse_fives, range(20), processes=2))
+
+
+def test_how_many_are_few_is_for_the_caller_to_say() -> None:
+    here = os.getpid()
+    assert set(ordered_map(process, range(3), processes=2, at_once=1)) == {here}
+    assert here not in set(ordered_map(process, range(3), processes=2, at_once=1, few=3))
+
+
+def test_processes_end_with_one_that_is_killed_alone(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from support.mapped import stay
+from vlp.data.parallel import ordered_map
+list(ordered_map(stay, [Path(sys.argv[1])] * 2, processes=2, at_once=1, few=0))
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=environment)
+    workers: list[int] = []
+    try:
+        until(lambda: len(list(tmp_path.iterdir())) == 2, 120)
+        workers = [int(path.name) for path in tmp_path.iterdir()]
+        assert all(map(runs, workers))
+        parent.kill()
+        until(lambda: not any(map(runs, workers)), 10)
+    finally:
+        parent.kill()
+        parent.wait()
+        for left in filter(runs, workers):
+            psutil.Process(left).kill()
 
 
 def test_there_is_a_core() -> None:

@@ -13,7 +13,9 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from vlp.data import examples
+from vlp.data.summary import summarise
 from vlp.export import bundle
+from vlp.files import write_json
 from vlp.preprocessing import text
 from vlp.records import Caption, Example
 
@@ -77,14 +79,8 @@ def write_prepared(folder: Path, records: int = 6, *, edits: bool = True) -> Non
         with examples.writer(folder, split) as writer:
             for index in range(records):
                 writer.add((example(split, index), ids))
-    special = {f"{name}_id": number for name, number in text.special_ids(tokenizer).items()}
-    summary = {
-        "vocabulary_size": tokenizer.get_vocab_size(),
-        "image_size": SIZE,
-        "max_tokens": text_params().max_tokens,
-        **special,
-    }
-    (folder / "summary.json").write_text(json.dumps(summary))
+    summary = summarise(folder, tokenizer, image_size=SIZE, max_tokens=text_params().max_tokens)
+    write_json(folder / "summary.json", summary)
 
 
 TASK = {

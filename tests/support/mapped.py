@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+
 
 def double(number: int) -> int:
     return 2 * number
@@ -11,3 +15,13 @@ def refuse_fives(number: int) -> int:
     if number == 5:
         raise ValueError("five")
     return number
+
+
+def process(_: int) -> int:
+    return os.getpid()
+
+
+def stay(folder: Path) -> None:
+    """Leave this process's number in ``folder``, as a file's name, and take very long."""
+    (folder / str(os.getpid())).touch()
+    time.sleep(600)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from vlp.data import examples
 from vlp.data.sources import scenes
+from vlp.data.summary import summarise
+from vlp.files import write_json
 from vlp.preprocessing import image, text
 from vlp.records import Example, Record
 
@@ -63,21 +63,6 @@ def prepare(
         start = stop
     (folder / "tokenizer").mkdir()
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
-    special = {f"{name.strip('[]').lower()}_id": value for name, value in text.special_ids(tokenizer).items()}
-    train = found[: round(SPLITS["train"] * count)]
-    summary = {
-        "labels": dict(Counter(name for example in train for name in example.labels)),
-        "answers": dict(Counter(question.answer for example in train for question in example.questions)),
-        "splits": {
-            "train": {
-                "regions": sum(len(example.regions) for example in train),
-                "negatives": sum(caption.negative is not None for example in train for caption in example.captions),
-            }
-        },
-        "vocabulary_size": tokenizer.get_vocab_size(),
-        "image_size": IMAGE.size,
-        "max_tokens": TEXT.max_tokens,
-        **special,
-    }
-    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    summary = summarise(folder, tokenizer, image_size=IMAGE.size, max_tokens=TEXT.max_tokens)
+    write_json(folder / "summary.json", summary)
     return folder

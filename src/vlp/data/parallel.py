@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -29,10 +30,12 @@ def ordered_map(
     *,
     processes: int | None = None,
     at_once: int = ITEMS_PER_CHUNK,
+    few: int | None = None,
 ) -> Iterator[Result]:
     """``map(function, items)``, by several processes where that pays; results keep the order of ``items``.
 
     ``items`` is read only a few chunks ahead, so that a million records need no more memory than a thousand.
+    The processes end with this one, however it ends.
 
     Args:
         function: a function of a module, or a ``partial`` of one: it is sent to fresh interpreters, since
@@ -40,14 +43,15 @@ def ordered_map(
         items: its arguments, read as they are needed.
         processes: how many; None for one a core.
         at_once: items that are sent to a process together; for 1, items are many in themselves.
+        few: fewer items than this are mapped by this process alone; None where an item takes as long as one image.
     """
     items, processes = iter(items), processes or cores()
-    few = TOO_FEW_FOR_PROCESSES * at_once // ITEMS_PER_CHUNK
+    few = TOO_FEW_FOR_PROCESSES * at_once // ITEMS_PER_CHUNK if few is None else few
     first = list(itertools.islice(items, few))
     if processes == 1 or len(first) < few:
         yield from map(function, itertools.chain(first, items))
         return
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_end_with_parent) as pool:
         waiting: deque[Future[list[Result]]] = deque()
         try:
             for chunk in _chunks(itertools.chain(first, items), at_once):
@@ -67,3 +71,20 @@ def _chunks(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
 
 def _apply(function: Callable[[Item], Result], chunk: list[Item]) -> list[Result]:
     return [function(item) for item in chunk]
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone.
+
+    A worker waits for work on a pipe that it holds the other end of, too: a parent that is killed alone leaves it
+    waiting for ever. Linux could signal the death of a parent, but of the thread that started the worker; this is
+    the death of the process, on every system.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)  # at once: whoever would be told of a cleaner end is no more
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()

@@ -6,16 +6,15 @@ cluster's. Parts are put together in the records' order, so that every engine wr
 the number of records by an id, a group and a split each, never by an image. A run that was killed goes on at the last
 finished shard of each split.
 
-``summary.json`` holds, beside the sizes: ``splits`` (records, groups and texts of each), the token ids of the
-special tokens, ``labels`` and ``answers`` of the train split with their counts, those that only the other splits
-have (``unseen_labels``, ``unseen_answers``), and ``texts_cut``, how many lost tokens to ``max_tokens``.
+``summary.json`` holds what the shards do (``summary``), records and groups of each split, ``lost``, how many records
+for which reason, and ``texts_cut``, how many texts lost tokens to ``max_tokens``.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -24,13 +23,13 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
 from vlp.data import examples, shards
 from vlp.data.fates import Fates, decide
 from vlp.data.prepared_rows import Fated, Part, PreparationError, count_words, prepare_rows
 from vlp.data.split import SPLITS, SplitParams
+from vlp.data.summary import summarise
 from vlp.files import atomic, write_json, write_jsonl
 from vlp.preprocessing import text as texts
 from vlp.preprocessing.image import ImageParams
@@ -242,33 +241,6 @@ class _Output:
         self.files.close(whole=fault is None)
 
 
-class _Counts:
-    """What the shards of one split hold."""
-
-    def __init__(self, folder: Path, split: str) -> None:
-        self.texts: Counter[str] = Counter()
-        self.labels: Counter[str] = Counter()
-        self.answers: Counter[str] = Counter()
-        for path in shards.paths(folder, split):
-            table = shards.open_shard(path)
-            captions, questions, regions = (
-                pc.list_flatten(table[name]) for name in ("captions", "questions", "regions")
-            )
-            negatives = pc.struct_field(captions, "negative")
-            self.texts.update(
-                captions=len(captions),
-                negatives=len(negatives) - negatives.null_count,
-                questions=len(questions),
-                regions=len(regions),
-            )
-            self.labels.update(_counted(pc.list_flatten(table["labels"])))
-            self.answers.update(_counted(pc.struct_field(questions, "answer")))
-
-
-def _counted(values: pa.ChunkedArray) -> dict[str, int]:
-    return {each["values"].as_py(): each["counts"].as_py() for each in pc.value_counts(values)}
-
-
 def _summary(
     out: Path,
     fates: Fates,
@@ -278,29 +250,12 @@ def _summary(
     image: ImageParams,
     text: TextParams,
 ) -> dict[str, Any]:
-    found = {name: _Counts(out, name) for name in SPLITS}
-
-    def of_split(place: int, name: str) -> dict[str, int]:
+    summary = summarise(out, tokenizer, image_size=image.size, max_tokens=text.max_tokens)
+    for place, name in enumerate(SPLITS):
         mine = fates.splits == place
-        return {"records": int(mine.sum()), "groups": len(np.unique(fates.groups.numbers[mine])), **found[name].texts}
-
-    def unseen(counts: Mapping[str, Counter[str]]) -> dict[str, int]:
-        elsewhere = sum((counts[name] for name in SPLITS[1:]), Counter[str]())
-        return {value: count for value, count in elsewhere.items() if value not in counts["train"]}
-
-    return {
-        "splits": {name: of_split(place, name) for place, name in enumerate(SPLITS)},
-        "lost": {
-            action: dict(Counter(finding.reason for finding in findings if finding.action == action))
-            for action in ("rejected", "dropped")
-        },
-        "vocabulary_size": tokenizer.get_vocab_size(),
-        **{f"{name}_id": number for name, number in texts.special_ids(tokenizer).items()},
-        "image_size": image.size,
-        "max_tokens": text.max_tokens,
-        "texts_cut": cut,
-        "labels": dict(found["train"].labels),
-        "answers": dict(found["train"].answers),
-        "unseen_labels": unseen({name: each.labels for name, each in found.items()}),
-        "unseen_answers": unseen({name: each.answers for name, each in found.items()}),
+        summary["splits"][name] |= {"records": int(mine.sum()), "groups": len(np.unique(fates.groups.numbers[mine]))}
+    lost = {
+        action: dict(Counter(finding.reason for finding in findings if finding.action == action))
+        for action in ("rejected", "dropped")
     }
+    return {**summary, "lost": lost, "texts_cut": cut}

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from sklearn import metrics
 
 from vlp.evaluation.intervals import Bootstrap, Interval
 
@@ -78,6 +77,8 @@ def report(targets: np.ndarray, scores: np.ndarray, threshold: float, bootstrap:
     Raises:
         EvaluationError: as ``choose_threshold``, or the bootstrap is of another number of rows.
     """
+    from sklearn import metrics  # here: it takes seconds, and who trains only chooses thresholds
+
     targets, scores = _checked(targets, scores)
     called = (scores >= threshold).astype(np.int64)
     both = 0 < targets.sum() < len(targets)
@@ -171,6 +172,8 @@ def hard_negative_accuracy(positive_scores: np.ndarray, negative_scores: np.ndar
 
 def roc_points(targets: np.ndarray, scores: np.ndarray, limit: int = CURVE_POINTS) -> list[dict[str, float]]:
     """At most ``limit`` points of the ROC curve, both ends among them; none where a class is missing."""
+    from sklearn import metrics  # here: as in `report`
+
     targets, scores = _checked(targets, scores)
     if not 0 < targets.sum() < len(targets):
         return []
@@ -185,6 +188,8 @@ def precision_recall_points(
     targets: np.ndarray, scores: np.ndarray, limit: int = CURVE_POINTS
 ) -> list[dict[str, float]]:
     """At most ``limit`` points of the precision–recall curve, by rising recall; none without a true row."""
+    from sklearn import metrics  # here: as in `report`
+
     targets, scores = _checked(targets, scores)
     if not targets.any():
         return []

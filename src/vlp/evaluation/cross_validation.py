@@ -16,7 +16,6 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import GroupKFold
 
 from vlp.evaluation import classes
 from vlp.evaluation.binary import choose_threshold
@@ -67,6 +66,8 @@ def cross_validate(
     Raises:
         ValueError: fewer than two groups.
     """
+    from sklearn.model_selection import GroupKFold  # here: it takes seconds, and not every task has classes
+
     count = min(folds, len(set(groups)))
     if count < 2:
         raise ValueError(f"cross-validation needs two groups of records or more, found {len(set(groups))}")

@@ -9,10 +9,8 @@ Source: https://docs.pytorch.org/docs/stable/onnx_export.html
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,7 +22,7 @@ from torch.export import Dim
 
 from vlp import plugins
 from vlp.data.loading import Prepared
-from vlp.data.parallel import cores
+from vlp.data.parallel import ordered_map
 from vlp.tasks.base import ExportPart, Task
 
 OPSET = 20
@@ -54,9 +52,8 @@ def write_tasks(names: Sequence[str], tasks: Path, prepared: Path, out: Path) ->
         ExportError: as ``write_onnx``.
     """
     write = partial(_write_one, tasks=tasks, prepared=prepared, out=out)
-    # Fresh interpreters: a copy of this one would not have the threads that PyTorch believes to be there.
-    with ProcessPoolExecutor(min(cores(), len(names)), multiprocessing.get_context("spawn")) as pool:
-        return dict(zip(names, pool.map(write, names), strict=True))
+    # Even one task in a process of its own: it settles there how many threads PyTorch has.
+    return dict(zip(names, ordered_map(write, names, at_once=1, few=1), strict=True))
 
 
 def _write_one(name: str, tasks: Path, prepared: Path, out: Path) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from vlp.tasks import base
 from vlp.tasks.base import Evaluation, ExportPart, TaskParams
 from vlp.tasks.generation import report
 from vlp.tasks.generation.book import Book, Words, orders, sentence
+from vlp.tasks.generation.graphs import export_parts
 from vlp.tasks.generation.prior import Prior
 
 
@@ -58,7 +59,9 @@ class Params(TaskParams):
     described: float = Field(
         ge=0, lt=1, description="share of captions in whose place stand the expressions of some regions, in a row"
     )
-    wordless: float = Field(gt=0, lt=1, description="share of pictures that nothing is told of: what guidance leaves")
+    wordless: float = Field(
+        gt=0, lt=1, description="share of captions whose words are taken away: what guidance leaves"
+    )
     guidance: tuple[float, ...] = Field(min_length=1, description="strengths that validation chooses from")
     candidates: int = Field(gt=0, description="drawn for each prompt; the matching head keeps one")
     prompts: int = Field(gt=0, description="captions of the test split, one a record, that are drawn and judged")
@@ -216,10 +219,8 @@ class Task(base.Task):
             with torch.autocast(batch.images.device.type, enabled=False):
                 ground, things = self.book.encode(batch.images, batch.targets["regions"])
             ground, things = ground[texts.image_index], things[texts.image_index]
-            words = sentence(ground, things, order_NOT[:, 0])
-            if order_NOT.shape[1] > 1:
-                tried = torch.stack([sentence(ground, things, order) for order in order_NOT.unbind(1)], 1)  # [N, O, P]
-                words = self._likeliest(tried, text, texts.attention_mask)
+            tried = torch.stack([sentence(ground, things, order) for order in order_NOT.unbind(1)], 1)  # [N, O, P]
+            words = self._likeliest(tried, text, texts.attention_mask) if tried.shape[1] > 1 else tried[:, 0]
         logits = self.prior(words, text, texts.attention_mask)
         return {"word_loss": F.cross_entropy(logits.flatten(0, 1), words.flatten())}
 
@@ -342,84 +343,8 @@ class Task(base.Task):
         )
 
     def export_parts(self) -> dict[str, ExportPart]:
-        """``text``: N texts to tokens and what the prior reads of them; ``step``: N words to what follows; ``paint``: N
-        pictures' words to levels; ``match``: N pictures and texts to logits.
-        """
-        self.eval()
-        size = self.prepared.image_size
-        ids = torch.full((2, 8), self.prepared.mask_id, dtype=torch.int64)
-        mask = torch.ones_like(ids)
-        with torch.no_grad():
-            tokens = self.model.encode_text(ids, mask).tokens
-            keys, values = self.prior.reading(tokens, mask)
-        text, rows, known = {0: "texts", 1: "length"}, {0: "texts"}, {1: "texts", 3: "length"}
-        word = torch.zeros(2, dtype=torch.int64)
-        told = {"text_tokens": tokens, "attention_mask": mask}
-        return {
-            "text": ExportPart(
-                module=_Text(self),
-                inputs={"input_ids": ids, "attention_mask": mask},
-                dynamic={"input_ids": text, "attention_mask": text},
-                outputs=("text_tokens", "keys", "values"),
-            ),
-            "step": ExportPart(
-                module=_Step(self.prior),
-                inputs={"word": word, "place": word, "keys": keys, "values": values, "seen": mask},
-                dynamic={"word": rows, "place": rows, "keys": known, "values": known, "seen": text},
-                outputs=("logits", "key", "value"),
-            ),
-            "paint": ExportPart(
-                module=_Paint(self.book),
-                inputs={"words": torch.full((2, self.words.places), self.words.sprites + 1, dtype=torch.int64)},
-                dynamic={"words": rows},
-                outputs=("levels",),
-            ),
-            "match": ExportPart(
-                module=_Match(self),
-                inputs={"images": torch.zeros(2, size, size, 3, dtype=torch.uint8), **told},
-                dynamic={"images": rows, "text_tokens": text, "attention_mask": text},
-                outputs=("logit",),
-            ),
-        }
-
-
-class _Text(nn.Module):
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.model, self.prior = task.model, task.prior
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        tokens = self.model.encode_text(input_ids, attention_mask).tokens
-        return tokens, *self.prior.reading(tokens, attention_mask)
-
-
-class _Step(nn.Module):
-    def __init__(self, prior: Prior) -> None:
-        super().__init__()
-        self.prior = prior
-
-    def forward(
-        self, word: Tensor, place: Tensor, keys: Tensor, values: Tensor, seen: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        return self.prior.step(word, place, keys, values, seen)
-
-
-class _Paint(nn.Module):
-    def __init__(self, book: Book) -> None:
-        super().__init__()
-        self.book = book
-
-    def forward(self, words: Tensor) -> Tensor:
-        return self.book.paint(words)
-
-
-class _Match(nn.Module):
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.task = task
-
-    def forward(self, images: Tensor, text_tokens: Tensor, attention_mask: Tensor) -> Tensor:
-        return self.task.match(images, text_tokens, attention_mask)
+        """``text``, ``step``, ``paint`` and ``match``: as of ``vlp.tasks.generation.graphs``."""
+        return export_parts(self)
 
 
 def wordless(ids: TokenIds) -> TokenIds:
