@@ -24,6 +24,10 @@ import psutil
 
 from vlp.runtime.threads import usable_processors
 
+# As on a machine of users: where it is set, each process that a benchmark starts compiles all its imports anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 

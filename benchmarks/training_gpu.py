@@ -384,7 +384,7 @@ def _fitted(
 
 
 def _judged(setting: Setting, task: Any) -> float:
-    """Hard negatives of the whole test split, on this device: the share of pairs in which the true one scores higher."""
+    """Hard negatives of the whole test split, on this device: the share in which the true one scores higher."""
     task.to(setting.device).eval()
     test = setting.made.prepared.split("test")
     batch_size = 8 if setting.tiny else 64
@@ -414,9 +414,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="small models and data: tries the script itself")
     parser.add_argument("--parts", nargs="+", default=[*PARTS], choices=[*PARTS])
     parser.add_argument("--batch", type=int, default=128, help="images a step")
-    parser.add_argument("--records", type=int, default=10_000)
+    parser.add_argument("--records", type=int, default=5000)
     parser.add_argument("--workers", type=int, default=8)
-    parser.add_argument("--smoke-seconds", type=float, default=240.0)
+    parser.add_argument("--smoke-seconds", type=float, default=220.0)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "vlp-benchmark-training")
     arguments = parser.parse_args()
     arguments.workers = 0 if arguments.tiny else arguments.workers

@@ -1,5 +1,6 @@
-"""What ``compile: true`` compiles, and that nothing stays compiled. That compiled steps train is test_gpu.py's: it takes
-a compiler minutes on two cores.
+"""What ``compile: true`` compiles, and that nothing stays compiled.
+
+That compiled steps train is test_gpu.py's: it takes a compiler minutes on two cores.
 """
 
 from __future__ import annotations
