@@ -46,6 +46,12 @@ BENCHMARK_AIMS = {
     },
     "suspects": {f"{by}.average_precision": (">=", 0.8) for by in ("record", "caption")},
     "training_cpu": {"ratios.vs_plain_loop": (">=", 5.0), "share_of_bf16_peak": (">=", 0.2)},
+    "training_gpu": {
+        "pairs_per_second": (">=", 3000.0),
+        "ratios.vs_plain_loop": (">=", 5.0),
+        "ratios.vs_open_clip": (">=", 1.0),
+        "smoke.hard_negative_accuracy": (">=", 0.98),
+    },
     "orchestration": {
         "up_to_date_overhead_s": ("<=", 10.0),
         "run_overhead_share": ("<=", 0.03),
@@ -163,7 +169,8 @@ def real_input(preset: str) -> str:
 
 def _told(found: dict[str, Any]) -> str:
     machine = found["machine"]
-    return f"`{found['command']}`, {found['at'][:10]}, {machine['processor']}, {machine['cores']} cores"
+    gpu = f", {found['device']}" if "device" in found else ""
+    return f"`{found['command']}`, {found['at'][:10]}, {machine['processor']}, {machine['cores']} cores{gpu}"
 
 
 _ABOUT = ("machine", "command", "commit", "at", "samples")
