@@ -29,6 +29,9 @@ os.environ.update(
 # src stands first, so that a clone is tested with its own code whatever else is installed.
 _path = [str(ROOT / "tests" / "offline"), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
 os.environ["PYTHONPATH"] = os.pathsep.join(part for part in _path if part)
+# uv installs sources only: unless Python may keep what it compiles, each process that a test starts compiles torch anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # `python`, `dvc`, … in a child are this environment's.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
@@ -46,6 +49,18 @@ LONG = tuple(
 """What takes a worker minutes; it comes first, so that no worker is left with it at the end."""
 TOGETHER = ("tests/service/", "tests/flows/")
 """Folders whose tests share one server: one worker runs them all. Elsewhere it runs a whole file."""
+
+
+RARE = ("engine", "house", "soak")
+"""Markers of a few files, each asked for by itself."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """``-m engine`` leaves files alone that do not speak of it: to import them all takes half a minute."""
+    wanted = config.option.markexpr
+    if wanted in RARE and collection_path.suffix == ".py":
+        return f"pytest.mark.{wanted}" not in collection_path.read_text(encoding="utf-8") or None
+    return None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
