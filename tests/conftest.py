@@ -29,7 +29,7 @@ os.environ.update(
 # src stands first, so that a clone is tested with its own code whatever else is installed.
 _path = [str(ROOT / "tests" / "offline"), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
 os.environ["PYTHONPATH"] = os.pathsep.join(part for part in _path if part)
-# uv installs sources only: unless Python may keep what it compiles, each process that a test starts compiles torch anew.
+# uv installs sources only: unless Python may keep what it compiles, every process that a test starts compiles torch.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # `python`, `dvc`, … in a child are this environment's.
