@@ -43,7 +43,9 @@ settings.load_profile("unhurried")
 LONG = tuple(
     f"tests/{name}"
     for name in (
-        "test_repro.py", "service/", "training/", "flows/", "stages/", "tuning/", "export/", "data/engines/", "report/",
+        "test_repro.py", "service/", "training/", "flows/", "stages/", "data/engines/", "tuning/", "report/", "export/",
+        "models/test_export.py", "runtime/tasks/", "test_presets.py", "test_prefect_server.py", "test_raw_data.py",
+        "test_folds.py", "tasks/",
     )
 )  # fmt: skip
 """What takes a worker minutes; it comes first, so that no worker is left with it at the end."""

@@ -191,7 +191,7 @@ def test_a_killed_run_leaves_nothing_that_looks_finished_and_the_next_one_ends_t
     (clone / "dvc.lock").unlink(missing_ok=True)
     shutil.rmtree(clone / "metrics", ignore_errors=True)
     whole = {path: sorted(file.name for file in (finished / path).rglob("*")) for path in outs(finished)}
-    order = stages_run(command(clone, "dvc", "repro", "--dry"))
+    order = list(load_yaml(finished / "dvc.lock")["stages"])  # in which they ran
     killed: list[str] = []
     for moment, earliest in KILLS:
         stage = kill_in(clone, moment, {*order[: order.index(earliest)], *killed})
