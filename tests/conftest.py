@@ -29,7 +29,7 @@ os.environ.update(
 # src stands first, so that a clone is tested with its own code whatever else is installed.
 _path = [str(ROOT / "tests" / "offline"), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
 os.environ["PYTHONPATH"] = os.pathsep.join(part for part in _path if part)
-# uv installs sources only: unless Python may keep what it compiles, each process of a test compiles torch anew.
+# uv installs sources only: unless Python may keep what it compiles, every process that a test starts compiles torch.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # `python`, `dvc`, … in a child are this environment's.
@@ -43,7 +43,9 @@ settings.load_profile("unhurried")
 LONG = tuple(
     f"tests/{name}"
     for name in (
-        "test_repro.py", "service/", "training/", "flows/", "stages/", "tuning/", "export/", "data/engines/", "report/",
+        "test_repro.py", "service/", "training/", "flows/", "stages/", "data/engines/", "tuning/", "report/", "export/",
+        "models/test_export.py", "runtime/tasks/", "test_presets.py", "test_prefect_server.py", "test_raw_data.py",
+        "test_folds.py", "tasks/",
     )
 )  # fmt: skip
 """What takes a worker minutes; it comes first, so that no worker is left with it at the end."""

@@ -181,17 +181,22 @@ def kill_in(clone: Path, moment: str, spared: set[str]) -> str | None:
         process.stdout.close()
 
 
+KILLS = (("loading", "ingest"), ("writing", "preprocess"), ("writing", "pretrain"), ("writing", "export"))
+"""When, and in which stage at the earliest: before there is anything, in shards, in weights, and at the very end."""
+
+
 def test_a_killed_run_leaves_nothing_that_looks_finished_and_the_next_one_ends_the_same(finished, tmp_path):
     clone = clone_into(tmp_path / "clone", finished)  # of the same commit, whatever was committed since
     overlays.apply(clone / "presets" / PRESET, [], clone / "params.yaml")
     (clone / "dvc.lock").unlink(missing_ok=True)
     shutil.rmtree(clone / "metrics", ignore_errors=True)
     whole = {path: sorted(file.name for file in (finished / path).rglob("*")) for path in outs(finished)}
-    killed: dict[str, set[str]] = {"loading": set(), "writing": set()}
-    for moment in ("loading", "writing", "loading", "writing", "writing", "writing"):
-        stage = kill_in(clone, moment, killed[moment])
-        assert stage is not None, f"nothing was left to kill while {moment}: {killed}"
-        killed[moment].add(stage)
+    order = list(load_yaml(finished / "dvc.lock")["stages"])  # in which they ran
+    killed: list[str] = []
+    for moment, earliest in KILLS:
+        stage = kill_in(clone, moment, {*order[: order.index(earliest)], *killed})
+        assert stage is not None, f"nothing was left to kill {moment} from {earliest} on, after {killed}"
+        killed.append(stage)
         for path, files in whole.items():
             found = sorted(file.name for file in (clone / path).rglob("*"))
             assert not (clone / path).exists() or found == files, f"{path} is half-written by {stage}"

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from flows import cleanup, settings, worktree
 from flows.cleanup import Cleaned
@@ -26,7 +27,7 @@ def clean(project: Path) -> Cleaned:
 
 
 def results(project: Path, branch: str, skill: float, patch: pytest.MonkeyPatch | None = None) -> str:
-    """Results of another parameter on a branch, of long ago if dates can be patched; its model's hash.
+    """A model of another parameter on a branch, of long ago if dates can be patched; the model's hash.
 
     The checkout is on main again.
     """
@@ -35,10 +36,10 @@ def results(project: Path, branch: str, skill: float, patch: pytest.MonkeyPatch 
             dates.setenv(name, value)
         git(project, "switch", "--quiet", "--create", branch)
         pipelines.change(project, "params.yaml", train__skill=skill)
-        subprocess.run(["dvc", "repro", "--quiet"], cwd=project, check=True)
+        subprocess.run(["dvc", "repro", "--quiet", "train"], cwd=project, check=True)
         pipelines.commit(project, branch)
-    lines = (project / "dvc.lock").read_text(encoding="utf-8").split("path: data/trained")[-1].splitlines()
-    found = next(line.split()[1] for line in lines if "md5:" in line)
+    lock = YAML(typ="safe", pure=True).load((project / "dvc.lock").read_text(encoding="utf-8"))
+    (found,) = (str(out["md5"]) for out in lock["stages"]["train"]["outs"])
     git(project, "switch", "--quiet", "main")
     subprocess.run(["dvc", "checkout", "--quiet"], cwd=project, check=True)
     return found
@@ -48,6 +49,7 @@ def cached(project: Path, md5: str) -> bool:
     return (project / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]).exists()
 
 
+@pytest.mark.slow
 def test_the_cache_loses_what_nobody_names_and_nothing_else(project, monkeypatch):
     tagged = results(project, "tagged", 0.11, monkeypatch)
     git(project, "tag", "vlp@v0.0.1", "tagged")

@@ -51,27 +51,46 @@ def _session(
     return onnxruntime.InferenceSession(path)
 
 
+ROWS, LENGTH = Dim("rows"), Dim("length")
+
+
+def _backbone(fusion: str) -> VLPModel:
+    model = backbones.backbone(fusion)
+    model.train()(backbones.batch())  # batch statistics off their start
+    return model.eval()
+
+
+@pytest.mark.slow
+def test_onnx_runtime_sees_as_torch_does(tmp_path: Path) -> None:
+    model = _backbone("cross_attention")  # of which the image part is no part
+    image = _session(_Image(model), {"images": backbones.images(3)}, ({0: ROWS},), tmp_path / "image.onnx")
+    for count in (1, 3, 5):
+        images = backbones.images(count)
+        with torch.no_grad():
+            features = model.encode_image(images)
+        tokens, pooled = image.run(None, {"images": images.numpy()})
+        np.testing.assert_allclose(tokens, features.tokens.numpy(), atol=1e-4, rtol=0)
+        np.testing.assert_allclose(pooled, features.pooled.numpy(), atol=1e-4, rtol=0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fusion", list(backbones.FUSIONS))
 def test_onnx_runtime_answers_as_torch_does(tmp_path: Path, fusion: str) -> None:
-    model = backbones.backbone(fusion)
-    model.train()(backbones.batch())  # batch statistics off their start
-    model.eval()
-    names, rows, length = ("tokens", "pooled", "ids", "mask"), Dim("rows"), Dim("length")
-    with torch.no_grad():
-        features = model.encode_image(backbones.images(3))
-    pair_inputs = dict(zip(names, (features.tokens, features.pooled, *backbones.texts(3)), strict=True))
-    image = _session(_Image(model), {"images": backbones.images(3)}, ({0: rows},), tmp_path / "image.onnx")
-    by_row, by_token = {0: rows}, {0: rows, 1: length}
-    pair = _session(_Pair(model), pair_inputs, (by_row, by_row, by_token, by_token), tmp_path / "pair.onnx")
+    model = _backbone(fusion)
+    names = ("tokens", "pooled", "ids", "mask")
+
+    def inputs(count: int, *words: int) -> dict[str, Tensor]:
+        with torch.no_grad():
+            features = model.encode_image(backbones.images(count))
+        return dict(zip(names, (features.tokens, features.pooled, *backbones.texts(count, *words)), strict=True))
+
+    by_row, by_token = {0: ROWS}, {0: ROWS, 1: LENGTH}
+    pair = _session(_Pair(model), inputs(3), (by_row, by_row, by_token, by_token), tmp_path / "pair.onnx")
     taken = {port.name for port in pair.get_inputs()}
     for count, words in ((1, 4), (3, 7), (5, 24)):
-        images, (ids, mask) = backbones.images(count), backbones.texts(count, words)
+        asked = inputs(count, words)
         with torch.no_grad():
-            features = model.encode_image(images)
-            expected = _Pair(model)(features.tokens, features.pooled, ids, mask)
-        tokens, pooled = image.run(None, {"images": images.numpy()})
-        feed = dict(zip(names, (tokens, pooled, ids.numpy(), mask.numpy()), strict=True))
-        found = pair.run(None, {name: value for name, value in feed.items() if name in taken})
+            expected = _Pair(model)(*asked.values())
+        found = pair.run(None, {name: value.numpy() for name, value in asked.items() if name in taken})
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-4, rtol=0)

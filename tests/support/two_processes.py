@@ -1,4 +1,4 @@
-"""What each of several processes does in ``test_distributed.py``: ``python -m support.two_processes JOB JSON``."""
+"""What each of several processes does in ``test_distributed.py``: ``python -m support.two_processes JSON``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from safetensors.torch import save_file
 
 from support import models, small_run
 from vlp.data.loading import Prepared
 from vlp.models.distributed import rank, world
 from vlp.params import parse
+from vlp.recipe import Recipe
 from vlp.records import Batch
 from vlp.stages import base
 from vlp.training.determinism import seed_everything
@@ -30,13 +30,23 @@ OBJECTIVES = {**small_run.OBJECTIVES, "matching": {**small_run.OBJECTIVES["match
 
 
 def gradients(asked: dict[str, Any]) -> None:
-    """The gradient of one whole batch, each process holding its share of the images, after the first step."""
+    """For each recipe of ``asked``, by the file to write: the gradient of one whole batch after the first step.
+
+    Each process holds its share of the images.
+    """
     device = join()  # before anything asks who else there is
     prepared = Prepared(Path(asked["prepared"]))
-    module = pretraining(prepared)
-    own = range(IMAGES)[rank() * IMAGES // world() : (rank() + 1) * IMAGES // world()]
-    batch = share(module.collate(prepared.split("train"), range(IMAGES), np.random.default_rng(3)), own)
-    recipe = models.recipe(1, gradient_clip=1e9, **asked.get("recipe", {}))
+    for out, recipe in asked["recipes"].items():
+        module = pretraining(prepared)
+        own = range(IMAGES)[rank() * IMAGES // world() : (rank() + 1) * IMAGES // world()]
+        batch = share(module.collate(prepared.split("train"), range(IMAGES), np.random.default_rng(3)), own)
+        found = stepped(module, batch, models.recipe(1, gradient_clip=1e9, **recipe), device)
+        if is_first():
+            save_file({name: value.contiguous() for name, value in found.items()}, out)
+
+
+def stepped(module: Pretraining, batch: Batch, recipe: Recipe, device: torch.device) -> dict[str, torch.Tensor]:
+    """Whole gradients and statistics of one step, and this process's weights after it."""
     engine = Engine(module, recipe, module.weights, None, device)
     found: dict[str, torch.Tensor] = {}
 
@@ -50,8 +60,7 @@ def gradients(asked: dict[str, Any]) -> None:
         engine.step([batch], 0)
     statistics = {name: whole(value).clone() for name, value in engine.module.named_buffers() if "running" in name}
     weights = {f"weight.{name}": value.detach().clone() for name, value in module.named_parameters()}
-    if is_first():
-        save_file({k: v.contiguous() for k, v in {**found, **statistics, **weights}.items()}, asked["out"])
+    return {**found, **statistics, **weights}
 
 
 def pretraining(prepared: Prepared) -> Pretraining:
@@ -85,14 +94,5 @@ def share(batch: Batch, images: range) -> Batch:
     return Batch(images=batch.images[images.start : images.stop], texts=texts, targets=targets)
 
 
-def meet(asked: dict[str, Any]) -> None:
-    """Add up over all nodes who is there."""
-    join()
-    total = torch.tensor([float(rank() + 1)])
-    dist.all_reduce(total)
-    if is_first():
-        Path(asked["out"]).write_text(json.dumps({"world": world(), "total": float(total)}), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    base.run(lambda: {"gradients": gradients, "meet": meet}[sys.argv[1]](json.loads(sys.argv[2])))
+    base.run(lambda: gradients(json.loads(sys.argv[1])))

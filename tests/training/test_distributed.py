@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +51,39 @@ def start(where: Path, processes: int, *what: str, launcher: tuple[str, ...] = (
     )
 
 
-def gradient(where: Path, prepared: Path, processes: int, **recipe: Any) -> dict[str, torch.Tensor]:
-    out = where / f"{processes}-{len(recipe)}.safetensors"
-    asked = {"prepared": str(prepared), "out": str(out), "recipe": recipe}
-    process = start(where, processes, "support.two_processes", "gradients", json.dumps(asked))
+def lost(where: Path, prepared: Path, how: str) -> Any:
+    """A run of two processes of which the second kills or stops itself after four steps."""
+    asked = {"prepared": str(prepared), "out": str(where / "out"), "die_at": 4, "die_rank": 1, "how": how}
+    return start(where, 2, "support.small_run", json.dumps(asked), VLP_PEER_TIMEOUT="20")
+
+
+@pytest.fixture(scope="module")
+def hanging(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Path, float]]:
+    """A run whose second process hangs: it waits for the most of a minute, and other tests run meanwhile."""
+    where = tmp_path_factory.mktemp("hanging")
+    begin = time.monotonic()
+    with lost(where, prepared, "stop") as process:
+        yield process, where, begin
+        process.kill()
+
+
+def gradients(where: Path, prepared: Path, processes: int, *recipes: dict[str, Any]) -> list[dict[str, torch.Tensor]]:
+    """By one start of ``processes``, those of each recipe."""
+    outs = [where / f"{processes}-{number}.safetensors" for number in range(len(recipes))]
+    asked = {"prepared": str(prepared), "recipes": dict(zip(map(str, outs), recipes, strict=True))}
+    process = start(where, processes, "support.two_processes", json.dumps(asked))
     said, _ = process.communicate(timeout=900)
     assert process.returncode == 0, said
-    return load_file(out)
+    return [load_file(out) for out in outs]
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("hanging")
 def test_two_processes_have_the_gradient_and_statistics_of_one_contrastive_loss_included(
     prepared: Path, tmp_path: Path
 ) -> None:
-    one = gradient(tmp_path, prepared, 1)
-    for found in (gradient(tmp_path, prepared, 2), gradient(tmp_path, prepared, 2, shard=True)):
+    (one,) = gradients(tmp_path, prepared, 1, {})
+    for found in gradients(tmp_path, prepared, 2, {}, {"shard": True}):
         assert found.keys() == one.keys()
         assert any(name.startswith("objectives.contrastive") for name in one)
         assert any("running_var" in name for name in one)
@@ -74,18 +93,10 @@ def test_two_processes_have_the_gradient_and_statistics_of_one_contrastive_loss_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["kill", "stop"])
-def test_a_process_that_dies_or_hangs_ends_the_run_with_a_clear_line_in_bounded_time(
-    prepared: Path, tmp_path: Path, how: str
-) -> None:
-    asked = {"prepared": str(prepared), "out": str(tmp_path / "out"), "die_at": 4, "die_rank": 1, "how": how}
-    begin = time.monotonic()
-    process = start(tmp_path, 2, "support.small_run", json.dumps(asked), VLP_PEER_TIMEOUT="20")
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode != 0
-    assert time.monotonic() - begin < 240
-    if how == "stop":  # where a process dies, torchrun may end the others before they say so
-        assert "error: process 0 of 2: another process of this run is gone or does not answer" in said
+def test_a_process_that_dies_ends_the_run_in_bounded_time(prepared: Path, tmp_path: Path) -> None:
+    process = lost(tmp_path, prepared, "kill")
+    process.communicate(timeout=240)
+    assert process.returncode != 0  # torchrun may end the other before it says why
     assert not (tmp_path / "out").exists()
 
 
@@ -97,7 +108,7 @@ def test_two_nodes_of_torchrun_meet(tmp_path: Path) -> None:
     out = tmp_path / "met.json"
     nodes = [
         start(
-            tmp_path, 2, "support.two_processes", "meet", json.dumps({"out": str(out)}),
+            tmp_path, 2, "support.meeting", str(out),
             launcher=("--nnodes=2", f"--node-rank={node}", "--master-addr=127.0.0.1", f"--master-port={port}"),
         )
         for node in range(2)
@@ -106,6 +117,15 @@ def test_two_nodes_of_torchrun_meet(tmp_path: Path) -> None:
         said, _ = node.communicate(timeout=600)
         assert node.returncode == 0, said
     assert json.loads(out.read_text()) == {"world": 4, "total": 10.0}
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_ends_the_run_with_a_clear_line_in_bounded_time(hanging: tuple[Any, Path, float]) -> None:
+    process, where, begin = hanging
+    said, _ = process.communicate(timeout=max(1, 240 - (time.monotonic() - begin)))
+    assert process.returncode != 0
+    assert "error: process 0 of 2: another process of this run is gone or does not answer" in said
+    assert not (where / "out").exists()
 
 
 def test_alone_everything_is_the_identity() -> None:

@@ -61,20 +61,27 @@ def killed_and_resumed(where: Path, asked: dict[str, Any], die_at: list[int], pr
     return (where / "out.safetensors").read_bytes() + (where / "out.json").read_bytes()
 
 
+IN_BOTH_PHASES, IN_THE_SECOND = [5, STEPS - 3 + 5], [STEPS + 4]
+"""Steps that a process takes before it dies: inside an epoch of the first phase, and again in the second."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("freeze", [[], ["text_encoder"]], ids=["whole", "frozen"])
-def test_a_run_killed_at_several_steps_ends_in_the_same_bits(prepared: Path, tmp_path: Path, freeze: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("freeze", "die_at"), [([], IN_BOTH_PHASES), (["text_encoder"], IN_THE_SECOND)], ids=["whole", "frozen"]
+)
+def test_a_run_killed_at_several_steps_ends_in_the_same_bits(
+    prepared: Path, tmp_path: Path, freeze: list[str], die_at: list[int]
+) -> None:
     asked = {"prepared": str(prepared), "freeze": freeze}
-    # Inside an epoch of the first phase, and again in the second.
-    assert killed_and_resumed(tmp_path / "killed", asked, [5, STEPS - 3 + 5]) == uninterrupted(
-        tmp_path / "whole", asked
-    )
+    assert killed_and_resumed(tmp_path / "killed", asked, die_at) == uninterrupted(tmp_path / "whole", asked)
 
 
 @pytest.mark.slow
 def test_two_processes_killed_end_in_the_same_bits(prepared: Path, tmp_path: Path) -> None:
     asked = {"prepared": str(prepared)}
-    assert killed_and_resumed(tmp_path / "killed", asked, [STEPS + 4], 2) == uninterrupted(tmp_path / "whole", asked, 2)
+    assert killed_and_resumed(tmp_path / "killed", asked, IN_THE_SECOND, 2) == uninterrupted(
+        tmp_path / "whole", asked, 2
+    )
 
 
 class Noisy(nn.Module):
