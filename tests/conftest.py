@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # `python`, `dvc`, … in a child are this environment's.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+# A flow that ran in this process has threads to end when the process does. A DataLoader's worker, forked from it, has
+# none of them: Prefect's hook fails there, and the worker that did its work ends with status 1.
+os.register_at_fork(after_in_child=lambda: threading._threading_atexits.clear())  # type: ignore[attr-defined]
 
 # How long an example takes is the machine's affair, which other work may slow down.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
