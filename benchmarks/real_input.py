@@ -44,7 +44,9 @@ def brief(figures: dict[str, Any]) -> dict[str, Any]:
     return {
         name: brief(value) if isinstance(value, dict) else value
         for name, value in figures.items()
-        if name in KEPT_SLICES or not (name.startswith("by_") or "_by_" in name or name == "folds")
+        if name in KEPT_SLICES
+        or "nearest_by_colour" in name
+        or not (name.startswith("by_") or "_by_" in name or name == "folds")
     }
 
 
