@@ -5,8 +5,6 @@ That compiled steps train is test_gpu.py's: it takes a compiler minutes on two c
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from torch import nn
 
@@ -18,7 +16,7 @@ from vlp.training.compilation import compiled
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> VLPModel:
-    return models.model(Prepared(scenes.prepare(Path(tmp_path_factory.mktemp("prepared")), 8)))
+    return models.model(Prepared(scenes.prepare(tmp_path_factory.mktemp("prepared"), 8)))
 
 
 def compiled_parts(module: nn.Module) -> list[str]:
