@@ -56,7 +56,7 @@ def model(prepared: Prepared) -> VLPModel:
 
 
 def training(**more: Any) -> dict[str, Any]:
-    recipe: dict[str, Any] = models.recipe(3, precision="bf16", save_every=0, log_every=1, **more).model_dump(
+    recipe: dict[str, Any] = models.recipe(3, precision="auto", save_every=0, log_every=1, **more).model_dump(
         mode="json"
     )
     return recipe
@@ -96,6 +96,7 @@ def test_a_task_is_trained_calibrated_and_evaluated(prepared: Prepared, model: V
         assert np.isfinite(held_out.look()["loss"])
 
     fit(task, batches, recipe, watch=watch)
+    assert torch.get_float32_matmul_precision() == "highest", "what is measured next is not rounded"
     assert seen == [1, 2, 3], "training goes on after a look"
     assert np.isfinite(held_out.look()["loss"])
     task.calibrate(prepared.split("validation"), 0)

@@ -321,6 +321,11 @@ def pad(texts: Sequence[TokenIds], image_index: Sequence[int], pad_id: int) -> T
     )
 
 
+def wordless(ids: TokenIds) -> TokenIds:
+    """The text with nothing between its first and last token, which open and close every text."""
+    return ids[[0, -1]]
+
+
 def _per_image(image_index: Sequence[int]) -> int:
     images = max(image_index, default=-1) + 1
     each = len(image_index) // images if images else 0

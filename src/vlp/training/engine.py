@@ -88,8 +88,6 @@ class Engine:
         self.optimizer = torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
         self._parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self._autocast = precision(recipe.precision) == "bf16"
-        if device.type == "cuda" and recipe.precision == "auto":
-            torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves in float32
         if world() > 1 and not self._in_parts:
             ids = [device.index] if device.type == "cuda" else None
             # Batch statistics are shared already; other buffers never change.
@@ -98,7 +96,12 @@ class Engine:
     @contextmanager
     def ready(self) -> Iterator[None]:
         """Train within this; afterwards the original module holds the weights, with its own forward passes."""
-        with recomputing(self.module, self.recipe.recompute), compiled(self.module, self.recipe.compile):
+        rounded = self.device.type == "cuda" and self.recipe.precision == "auto"
+        with (
+            recomputing(self.module, self.recipe.recompute),
+            compiled(self.module, self.recipe.compile),
+            _tf32() if rounded else nullcontext(),
+        ):
             yield
         self.bring_back()
 
@@ -147,6 +150,17 @@ class Engine:
         elif world() > 1 and not last:
             return self._forward.no_sync()
         return nullcontext()
+
+
+@contextmanager
+def _tf32() -> Iterator[None]:
+    """TF32 for what autocast leaves in float32; the process's own precision comes back for what is measured later."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _check_used(module: nn.Module) -> None:

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from vlp.data.loading import Examples
+from vlp.data.loading import Examples, wordless
 from vlp.export.parity.base import Comparison
 from vlp.runtime import sampling
 from vlp.runtime.predictor import Predictor
 from vlp.runtime.sampling import Step, Told
 from vlp.tasks.generation import report
-from vlp.tasks.generation.task import wordless
 
 if TYPE_CHECKING:
     from vlp.tasks.generation import Task

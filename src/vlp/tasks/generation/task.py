@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlp.data.loading import Examples, Prepared, TokenIds, draw, pad
+from vlp.data.loading import Examples, Prepared, TokenIds, draw, pad, wordless
 from vlp.models.features import TextFeatures
 from vlp.models.modeling import VLPModel
 from vlp.params import Section
@@ -345,8 +345,3 @@ class Task(base.Task):
     def export_parts(self) -> dict[str, ExportPart]:
         """``text``, ``step``, ``paint`` and ``match``: as of ``vlp.tasks.generation.graphs``."""
         return export_parts(self)
-
-
-def wordless(ids: TokenIds) -> TokenIds:
-    """The text with nothing between its first and last token, which open and close every text."""
-    return ids[[0, -1]]

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad
+from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad, wordless
 from vlp.evaluation import masks
 from vlp.models.features import ImageFeatures
 from vlp.models.modeling import VLPModel
@@ -189,7 +189,7 @@ class Task(base.Task):
                 continue
             images = examples.images(plan.rows)
             image, embedded = self.embed(images)
-            ids = [_wordless(text) if blank else text for _, text in texts if text is not None]
+            ids = [wordless(text) if blank else text for _, text in texts if text is not None]
             some = pad(ids, [place for place, _ in texts], self.prepared.pad_id)
             own = [each.index_select(0, some.image_index) for each in embedded]
             logits, _ = self.decoded(image.index(some.image_index), own, some.input_ids, some.attention_mask)
@@ -309,11 +309,6 @@ def _shapes(model: VLPModel, size: int) -> tuple[list[Scale], int, int]:
     model.train(training)
     scales = [Scale((each.shape[2], each.shape[3]), each.shape[1]) for each in maps]
     return scales, image.tokens.shape[2], 0 if found is None else found.shape[1]
-
-
-def _wordless(ids: TokenIds) -> TokenIds:
-    """The text with nothing between its first and last token, which open and close every text."""
-    return ids[[0, -1]]
 
 
 def _measures(some: Regions, called: np.ndarray) -> dict[str, np.ndarray]:
