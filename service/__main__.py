@@ -1,6 +1,7 @@
 """``python -m service --bundle DIR --host H --port P``: ``bentoml serve`` on a bundle, checked first.
 
-The process becomes ``bentoml serve`` itself: a signal to it reaches the server, with nothing in between.
+The process goes on as ``bentoml serve`` itself: a signal to it reaches the server, with nothing in between, and what
+the checks have imported is not imported twice.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 from service import settings
@@ -18,10 +20,10 @@ SERVICE = "service.app:VisionLanguage"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Check what is to be served, then become ``bentoml serve``.
+    """Check what is to be served, then be ``bentoml serve``.
 
     Raises:
-        SystemExit: with one line on standard error, if the bundle or a setting cannot be.
+        SystemExit: with one line on standard error, if the bundle or a setting cannot be; or the server's own.
     """
     arguments = _parser().parse_args(argv)
     if arguments.bundle is not None:
@@ -35,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     roots = [str(settings.ROOT), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, roots))
-    serve = ["-m", "bentoml", "serve", SERVICE, "--host", arguments.host, "--port", str(arguments.port)]
-    os.execv(sys.executable, [sys.executable, *serve])
+    (bentoml,) = metadata.entry_points(group="console_scripts", name="bentoml")
+    bentoml.load()(["serve", SERVICE, "--host", arguments.host, "--port", str(arguments.port)], prog_name="bentoml")
 
 
 def _parser() -> argparse.ArgumentParser:

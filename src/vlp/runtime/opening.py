@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 from vlp import plugins
 from vlp.runtime.batching import Batching
-from vlp.runtime.bundle import Bundle, BundledTask, BundleError
+from vlp.runtime.bundle import Bundle, BundleError, Part
 from vlp.runtime.choice import Choice, Runtime, choose
 from vlp.runtime.inputs import Inputs
 from vlp.runtime.session import Engine, Graph
@@ -49,30 +50,32 @@ def open_tasks(bundle: Bundle, inputs: Inputs, how: Running) -> tuple[dict[str, 
     Raises:
         BundleError: a task is unknown; a graph cannot be opened; or the engine asked for is not there or not exact.
     """
-    turn = threading.Lock()
-    answering: dict[str, Answering] = {}
-    engines: dict[str, Choice] = {}
-    for name, task in bundle.tasks.items():
+    answers = {}
+    for name in bundle.tasks:
         try:
-            plugin = plugins.find(TASKS, name)
+            answers[name] = plugins.find(TASKS, name).Answers
         except plugins.UnknownPluginError as error:
             raise BundleError(f"{bundle.folder}: a task that this version cannot answer ({error})") from None
-        graphs, chosen = _open(bundle, name, task, how, turn)
-        answering[name] = plugin.Answers(inputs, task, graphs)
-        engines |= chosen
-    return answering, engines
+    graphs, engines = _graphs(bundle, how)
+    return {name: answers[name](inputs, task, graphs[name]) for name, task in bundle.tasks.items()}, engines
 
 
-def _open(
-    bundle: Bundle, name: str, task: BundledTask, how: Running, turn: threading.Lock
-) -> tuple[dict[str, Graph], dict[str, Choice]]:
+def _graphs(bundle: Bundle, how: Running) -> tuple[dict[str, dict[str, Graph]], dict[str, Choice]]:
+    """The graphs by task and key, and what runs each; several are opened at a time, each by one core."""
     threads = usable_processors() if how.threads is None else how.threads
-    graphs, engines = {}, {}
-    for key, part in task.parts.items():
-        path, full = bundle.path(part.file), f"{name}/{key}"
-        engine: Engine
-        engine, engines[full] = choose(path, part, threads, how.runtime, how.tolerance)
-        if how.batch > 1:
-            engine = Batching(engine, part, turn, how.batch, partial(how.ran, full))
-        graphs[key] = Graph(part, engine)
+    parts = [(name, key, part) for name, task in bundle.tasks.items() for key, part in task.parts.items()]
+    turn = threading.Lock()
+    graphs: dict[str, dict[str, Graph]] = {name: {} for name in bundle.tasks}
+    engines = {}
+
+    def opened(part: Part) -> tuple[Engine, Choice]:
+        return choose(bundle.path(part.file), part, threads, how.runtime, how.tolerance)
+
+    # What is measured is measured alone.
+    with ThreadPoolExecutor(1 if how.runtime == "auto" else threads, "vlp-opening") as pool:
+        found = pool.map(opened, [part for _, _, part in parts])
+        for (name, key, part), (engine, engines[f"{name}/{key}"]) in zip(parts, found, strict=True):
+            if how.batch > 1:
+                engine = Batching(engine, part, turn, how.batch, partial(how.ran, f"{name}/{key}"))
+            graphs[name][key] = Graph(part, engine)
     return graphs, engines

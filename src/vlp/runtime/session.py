@@ -69,6 +69,9 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.use_deterministic_compute = True
+        # A graph's threads wait for its next run in a busy loop. A bundle has a graph or more a task: the idle ones
+        # would take the cores from the one that runs, which halves the speed of everything on two of them.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only: what matters is raised
         providers: list[Any] = [(CUDA, _CUDA_OPTIONS), CPU] if cuda else [CPU]
         try:
