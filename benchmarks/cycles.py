@@ -276,7 +276,7 @@ def served(project: Path) -> str | None:
     if front is None:
         return None
     answer = httpx.get(front.url + "/lineage", timeout=30, trust_env=False)
-    return str(answer.json()["commit"]) if answer.status_code == 200 else None
+    return str(answer.json()["lineage"]["commit"]) if answer.status_code == 200 else None
 
 
 def _of(project: Path) -> Iterator[tuple[int, str]]:

@@ -3,8 +3,9 @@
     python scripts/gallery.py               # after `make repro`
     python scripts/gallery.py --records 40  # of the test split, the first ones
 
-The first cases that are right and the first that are wrong are shown; nothing is picked by hand. Beside them stands how
-far each kind of map can be believed: the mean over all cases of how much better than places drawn by lot it does.
+The first cases that are right and the first that are wrong are shown, the latter searched for where they are rare;
+nothing is picked by hand. Beside them stands how far each kind of map can be believed: the mean over all cases of how
+much better than places drawn by lot it does.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import base64
 import html
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,8 @@ TITLES = {"match": "Is the text true of the picture?", "ask": "What is the answe
 INTRODUCTION = """\
 Pictures of the test split, what the trained tasks say of them, and what of the picture their answers rest on: green
 is what speaks for what was said. The first {each} cases that are right and the first {each} that are wrong are shown,
-in the order of the split, of the first {records} records; `python scripts/gallery.py` makes this page.
+in the order of the split, of the first {records} records, which the counts and the table are about; where fewer are
+wrong, the next {search} are searched for more. `python scripts/gallery.py --records {records}` makes this page.
 """
 BELIEF = """\
 A map is believed as far as it points at what counts. Its hottest places are painted over one after the other (deletion:
@@ -75,26 +77,41 @@ def main() -> None:
     """Ask, explain, judge and write both pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=40, help="of the test split")
+    parser.add_argument("--search", type=int, default=400, help="so many more, for what is wrong where it is rare")
     parser.add_argument("--models", type=Path, default=Path("models/tasks"))
     parser.add_argument("--prepared", type=Path, default=Path("data/prepared"))
     arguments = parser.parse_args()
     explainer = Explainer(arguments.models, arguments.prepared, Path("params.yaml"))
     cases: defaultdict[str, list[Case]] = defaultdict(list)
     gains: defaultdict[tuple[str, Method], list[tuple[str, float, float]]] = defaultdict(list)
-    for example, _ in zip(examples.read(arguments.prepared, "test"), range(arguments.records), strict=False):
+    counted: Counter[tuple[str, bool]] = Counter()
+    for number, example in enumerate(examples.read(arguments.prepared, "test")):
+        searching = number >= arguments.records
+        wanted = {task for task in OF if not searching or _wrong(cases[task]) < EACH}
+        if number >= arguments.records + arguments.search or not wanted:
+            break
         judge = Judge(example.image)
         for asked in _questions(example):
-            if not (arguments.models / OF[asked.task]).is_dir():  # left out of params.yaml
+            if asked.task not in wanted or not (arguments.models / OF[asked.task]).is_dir():  # left out of params.yaml
                 continue
             said = _say(explainer, example.image, asked)
+            if searching and _true(asked, said):
+                continue
             # Occlusion of every word would take longer than all the rest.
             methods = [method for method in METHODS if asked.task != "caption" or method != "occlusion"]
             maps = {method: explained(said, example.image, method, judge) for method in methods}
-            for method, found in maps.items():
-                gains[asked.task, method] += [(example.id, each.faithful.gain, each.faithful.beaten) for each in found]
             case = _case(f"{asked.task}-{len(cases[asked.task]):02d}", asked, said, maps, example.image)
             cases[asked.task].append(case)
-    _write(cases, _believed(gains), arguments.records)
+            if searching:
+                continue
+            counted[asked.task, case.right] += 1
+            for method, found in maps.items():
+                gains[asked.task, method] += [(example.id, each.faithful.gain, each.faithful.beaten) for each in found]
+    _write(cases, counted, _believed(gains), arguments)
+
+
+def _wrong(cases: list[Case]) -> int:
+    return sum(not case.right for case in cases)
 
 
 def _questions(example: examples.Example) -> Iterator[Asked]:
@@ -147,19 +164,24 @@ def _believed(gains: dict[tuple[str, Method], list[tuple[str, float, float]]]) -
 HEAD = ["asked", "method", "maps", "gain", "95 %", "beats orders by lot", ""]
 
 
-def _write(cases: dict[str, list[Case]], believed: list[list[str]], records: int) -> None:
+def _write(
+    cases: dict[str, list[Case]],
+    counted: Counter[tuple[str, bool]],
+    believed: list[list[str]],
+    arguments: argparse.Namespace,
+) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     for old in PICTURES.glob("*.png"):
         old.unlink()
-    introduction = INTRODUCTION.format(each=EACH, records=records)
+    introduction = INTRODUCTION.format(each=EACH, records=arguments.records, search=arguments.search)
     page = ["# Gallery", "", introduction, "## Can the maps be believed?", "", BELIEF]
     page += [_row(HEAD), _row(["---"] * len(HEAD)), *map(_row, believed), ""]
     body = [f"<p>{html.escape(introduction)}</p>", _html_table(believed)]
     for task, every in cases.items():
         page += [f"## {TITLES[task]}", ""]
         body.append(f"<h2>{TITLES[task]}</h2>")
-        right = sum(case.right for case in every)
-        page += [f"{right} of {len(every)} are right.", ""]
+        right = counted[task, True]
+        page += [f"{right} of {right + counted[task, False]} are right.", ""]
         for verdict in (True, False):
             shown = [case for case in every if case.right is verdict][:EACH]
             if shown:

@@ -44,7 +44,7 @@ def version(project: Path, **parameters: object) -> str:
 def served(site: Site) -> str | None:
     """The commit of the version that answers at the front."""
     answer = httpx.get(site.front().url + "/lineage", trust_env=False)
-    return answer.json()["commit"] if answer.status_code == 200 else None
+    return answer.json()["lineage"]["commit"] if answer.status_code == 200 else None
 
 
 def tags(project: Path) -> list[str]:

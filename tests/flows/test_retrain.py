@@ -66,7 +66,7 @@ def production(project: Path, site: Site) -> tuple[str, str]:
     """The version that the registry has in production, and the commit that answers."""
     champion = Registry(project, "vlp").champion()
     assert champion is not None
-    return champion.name, httpx.get(site.front().url + "/lineage", trust_env=False).json()["commit"]
+    return champion.name, httpx.get(site.front().url + "/lineage", trust_env=False).json()["lineage"]["commit"]
 
 
 def test_the_life_of_a_model(project, site, told, monkeypatch):

@@ -31,7 +31,7 @@ async def ready(_: Request) -> Response:
 
 
 async def lineage(_: Request) -> Response:
-    return JSONResponse(json.loads((BUNDLE / "lineage.json").read_text()) | {"pid": os.getpid()})
+    return JSONResponse({"lineage": json.loads((BUNDLE / "lineage.json").read_text()), "pid": os.getpid()})
 
 
 async def match(request: Request) -> Response:
