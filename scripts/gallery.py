@@ -85,14 +85,15 @@ def main() -> None:
     cases: defaultdict[str, list[Case]] = defaultdict(list)
     gains: defaultdict[tuple[str, Method], list[tuple[str, float, float]]] = defaultdict(list)
     counted: Counter[tuple[str, bool]] = Counter()
+    there = [task for task, folder in OF.items() if (arguments.models / folder).is_dir()]  # not left out of params.yaml
     for number, example in enumerate(examples.read(arguments.prepared, "test")):
         searching = number >= arguments.records
-        wanted = {task for task in OF if not searching or _wrong(cases[task]) < EACH}
+        wanted = {task for task in there if not searching or _wrong(cases[task]) < EACH}
         if number >= arguments.records + arguments.search or not wanted:
             break
         judge = Judge(example.image)
         for asked in _questions(example):
-            if asked.task not in wanted or not (arguments.models / OF[asked.task]).is_dir():  # left out of params.yaml
+            if asked.task not in wanted:
                 continue
             said = _say(explainer, example.image, asked)
             if searching and _true(asked, said):
