@@ -73,9 +73,11 @@ def _graphs(bundle: Bundle, how: Running) -> tuple[dict[str, dict[str, Graph]], 
 
     # What is measured is measured alone.
     with ThreadPoolExecutor(1 if how.runtime == "auto" else threads, "vlp-opening") as pool:
-        found = pool.map(opened, [part for _, _, part in parts])
-        for (name, key, part), (engine, engines[f"{name}/{key}"]) in zip(parts, found, strict=True):
-            if how.batch > 1:
-                engine = Batching(engine, part, turn, how.batch, partial(how.ran, f"{name}/{key}"))
-            graphs[name][key] = Graph(part, engine)
+        found = list(pool.map(opened, [part for _, _, part in parts]))
+    for (name, key, part), (engine, choice) in zip(parts, found, strict=True):
+        full = f"{name}/{key}"
+        engines[full] = choice
+        if how.batch > 1:
+            engine = Batching(engine, part, turn, how.batch, partial(how.ran, full))
+        graphs[name][key] = Graph(part, engine)
     return graphs, engines
