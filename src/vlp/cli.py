@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vlp import explaining, predict, review
 from vlp.stages import base
@@ -26,89 +27,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    about = (
-        "Runs with a preset or once a fold, searches, answers of the exported model and what they rest on, the report "
-    )
-    about += "of a branch, drift of what is served."
+    about = "Runs with a preset or once a fold, searches, answers of the exported model and what they rest on, the "
+    about += "report of a branch, drift of what is served."
     parser = argparse.ArgumentParser(prog="vlp", description=about)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    preset = commands.add_parser(
-        "preset",
-        help="merge a preset into ./params.yaml",
-        description="Merge presets/NAME.yaml into ./params.yaml, keeping its comments. Then: dvc repro.",
-    )
-    preset.add_argument("name", metavar="NAME", help="a file of presets/, without .yaml")
-    _add_settings(preset)
-    preset.set_defaults(command=_preset)
-
-    run = commands.add_parser(
-        "run",
-        help="run the stages with a preset, apart from your own work",
-        description="Run the last commit's stages with a preset in the git worktree runs/NAME. Your params.yaml, "
-        "dvc.lock and metrics stay as they are; DVC's cache is shared; a second run goes on where the first ended.",
-    )
-    run.add_argument("--preset", metavar="NAME", required=True, help="a file of presets/, without .yaml")
-    run.add_argument("--root", metavar="FOLDER", type=Path, help="the raw files: ingest.root, made absolute")
-    _add_settings(run)
-    run.add_argument("targets", metavar="STAGE", nargs="*", help="only these stages and what they need")
-    run.set_defaults(command=_run)
-
-    folds = commands.add_parser(
-        "cross-validate",
-        help="run the whole pipeline once a fold, and show mean and deviation",
-        description="Train and measure everything anew for every fold, pre-training included, each in the git worktree "
-        "runs/folds/K-of-N. No group of records is in two folds' test splits. What was done before is not done again. "
-        "Mean, standard deviation and each fold's figures go to runs/folds/metrics.json and to standard output.",
-    )
-    folds.add_argument("--folds", metavar="N", type=int, default=5, help="by default 5")
-    folds.add_argument("--json", action="store_true", help="print JSON: every figure, not only the main ones")
-    _add_settings(folds)
-    folds.add_argument("tasks", metavar="TASK", nargs="*", help="only these; by default all of params.yaml")
-    folds.set_defaults(command=_cross_validate)
-
-    tune = commands.add_parser(
-        "tune",
-        help="search better parameters for a task, each trial an experiment of DVC's",
-        description="Search the space that tuning.yaml gives for the task: Optuna proposes, dvc exp run trains in a "
-        "git worktree below runs/tune/TASK, figures of the validation split judge and end trials early. A search that "
-        "was cut off goes on. See the trials with dvc exp show.",
-    )
-    tune.add_argument("task", metavar="TASK", help="a section of tuning.yaml")
-    tune.add_argument("--trials", metavar="N", type=int, help="in all, earlier ones included; by default tuning.yaml's")
-    tune.add_argument("--apply", action="store_true", help="search nothing: write the best trial into ./params.yaml")
-    tune.add_argument("--json", action="store_true", help="print JSON")
-    tune.set_defaults(command=_tune)
-
+    _add_preset(commands)
+    _add_run(commands)
+    _add_cross_validate(commands)
+    _add_tune(commands)
     predict.add_commands(commands)
     review.add_commands(commands)
     explaining.add_commands(commands)
-
-    report = commands.add_parser(
-        "report",
-        help="write what this branch changes, as Markdown for its pull request",
-        description="Compare the last commit with another revision: parameters, metrics, data, validation, predictions "
-        "and plots. Where that cannot be told truly (a missing metrics file, a dvc.lock that is not of the code) it "
-        "writes nothing, says why and ends with status 1.",
-    )
-    report.add_argument("--base", metavar="REVISION", default="main", help="compare with this; by default main")
-    report.add_argument("--out", metavar="FILE", type=Path, help="write to this file; by default to standard output")
-    report.set_defaults(command=_report)
-
-    drift = commands.add_parser(
-        "drift",
-        help="compare what was served since the last time with the reference",
-        description="Compare every window of served records that is whole since the last time with the reference, by "
-        "the limits under drift: in ./params.yaml, and write what was found to standard output as JSON. An alert in it "
-        "is repeated until vlp drift --told says that people know.",
-    )
-    served, reference, state = Path("monitoring"), Path("reports/reference/served.jsonl"), Path("runs/drift.json")
-    drift.add_argument("--served", metavar="FOLDER", type=Path, default=served, help="what the service wrote")
-    drift.add_argument("--reference", metavar="FILE", type=Path, default=reference, help="records of a good time")
-    drift.add_argument("--state", metavar="FILE", type=Path, default=state, help="what is remembered")
-    drift.add_argument("--settle", metavar="SECONDS", type=float, default=60.0, help="leave what is younger")
-    drift.add_argument("--told", action="store_true", help="compare nothing: people know of the incident")
-    drift.set_defaults(command=_drift)
+    _add_report(commands)
+    _add_drift(commands)
     return parser
 
 
@@ -123,10 +54,35 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_preset(commands: Any) -> None:
+    preset = commands.add_parser(
+        "preset",
+        help="merge a preset into ./params.yaml",
+        description="Merge presets/NAME.yaml into ./params.yaml, keeping its comments. Then: dvc repro.",
+    )
+    preset.add_argument("name", metavar="NAME", help="a file of presets/, without .yaml")
+    _add_settings(preset)
+    preset.set_defaults(command=_preset)
+
+
 def _preset(arguments: argparse.Namespace) -> None:
     from vlp import overlays, presets  # here, so that --help needs no YAML library
 
     overlays.apply(presets.find(Path.cwd(), arguments.name), arguments.settings, Path("params.yaml"))
+
+
+def _add_run(commands: Any) -> None:
+    run = commands.add_parser(
+        "run",
+        help="run the stages with a preset, apart from your own work",
+        description="Run the last commit's stages with a preset in the git worktree runs/NAME. Your params.yaml, "
+        "dvc.lock and metrics stay as they are; DVC's cache is shared; a second run goes on where the first ended.",
+    )
+    run.add_argument("--preset", metavar="NAME", required=True, help="a file of presets/, without .yaml")
+    run.add_argument("--root", metavar="FOLDER", type=Path, help="the raw files: ingest.root, made absolute")
+    _add_settings(run)
+    run.add_argument("targets", metavar="STAGE", nargs="*", help="only these stages and what they need")
+    run.set_defaults(command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -135,6 +91,21 @@ def _run(arguments: argparse.Namespace) -> None:
     worktree = presets.run(Path.cwd(), arguments.preset, arguments.root, arguments.settings, arguments.targets)
     shown = worktree.relative_to(Path.cwd())
     sys.stdout.write(f"metrics:    {shown}/metrics\nreports:    {shown}/reports\nparameters: {shown}/params.yaml\n")
+
+
+def _add_cross_validate(commands: Any) -> None:
+    folds = commands.add_parser(
+        "cross-validate",
+        help="run the whole pipeline once a fold, and show mean and deviation",
+        description="Train and measure everything anew for every fold, pre-training included, each in the git worktree "
+        "runs/folds/K-of-N. No group of records is in two folds' test splits. What was done before is not done again. "
+        "Mean, standard deviation and each fold's figures go to runs/folds/metrics.json and to standard output.",
+    )
+    folds.add_argument("--folds", metavar="N", type=int, default=5, help="by default 5")
+    folds.add_argument("--json", action="store_true", help="print JSON: every figure, not only the main ones")
+    _add_settings(folds)
+    folds.add_argument("tasks", metavar="TASK", nargs="*", help="only these; by default all of params.yaml")
+    folds.set_defaults(command=_cross_validate)
 
 
 def _cross_validate(arguments: argparse.Namespace) -> None:
@@ -150,6 +121,21 @@ def _cross_validate(arguments: argparse.Namespace) -> None:
         for name, each in figures.items():
             if "." not in name:  # no slice
                 sys.stdout.write(f"{task}  {name}  {each['mean']:.4f} ± {each['std']:.4f}\n")
+
+
+def _add_tune(commands: Any) -> None:
+    tune = commands.add_parser(
+        "tune",
+        help="search better parameters for a task, each trial an experiment of DVC's",
+        description="Search the space that tuning.yaml gives for the task: Optuna proposes, dvc exp run trains in a "
+        "git worktree below runs/tune/TASK, figures of the validation split judge and end trials early. A search that "
+        "was cut off goes on. See the trials with dvc exp show.",
+    )
+    tune.add_argument("task", metavar="TASK", help="a section of tuning.yaml")
+    tune.add_argument("--trials", metavar="N", type=int, help="in all, earlier ones included; by default tuning.yaml's")
+    tune.add_argument("--apply", action="store_true", help="search nothing: write the best trial into ./params.yaml")
+    tune.add_argument("--json", action="store_true", help="print JSON")
+    tune.set_defaults(command=_tune)
 
 
 def _tune(arguments: argparse.Namespace) -> None:
@@ -176,6 +162,19 @@ def _tune(arguments: argparse.Namespace) -> None:
         sys.stdout.write(f"{row['name']}  {row['state']}  {value}  {chosen}\n")
 
 
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser(
+        "report",
+        help="write what this branch changes, as Markdown for its pull request",
+        description="Compare the last commit with another revision: parameters, metrics, data, validation, predictions "
+        "and plots. Where that cannot be told truly (a missing metrics file, a dvc.lock that is not of the code) it "
+        "writes nothing, says why and ends with status 1.",
+    )
+    report.add_argument("--base", metavar="REVISION", default="main", help="compare with this; by default main")
+    report.add_argument("--out", metavar="FILE", type=Path, help="write to this file; by default to standard output")
+    report.set_defaults(command=_report)
+
+
 def _report(arguments: argparse.Namespace) -> None:
     from vlp.files import atomic
     from vlp.report import page
@@ -186,6 +185,23 @@ def _report(arguments: argparse.Namespace) -> None:
         return
     with atomic(arguments.out) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def _add_drift(commands: Any) -> None:
+    drift = commands.add_parser(
+        "drift",
+        help="compare what was served since the last time with the reference",
+        description="Compare every window of served records that is whole since the last time with the reference, by "
+        "the limits under drift: in ./params.yaml, and write what was found to standard output as JSON. An alert in it "
+        "is repeated until vlp drift --told says that people know.",
+    )
+    served, reference, state = Path("monitoring"), Path("reports/reference/served.jsonl"), Path("runs/drift.json")
+    drift.add_argument("--served", metavar="FOLDER", type=Path, default=served, help="what the service wrote")
+    drift.add_argument("--reference", metavar="FILE", type=Path, default=reference, help="records of a good time")
+    drift.add_argument("--state", metavar="FILE", type=Path, default=state, help="what is remembered")
+    drift.add_argument("--settle", metavar="SECONDS", type=float, default=60.0, help="leave what is younger")
+    drift.add_argument("--told", action="store_true", help="compare nothing: people know of the incident")
+    drift.set_defaults(command=_drift)
 
 
 def _drift(arguments: argparse.Namespace) -> None:
