@@ -47,6 +47,10 @@ WAYS = {
 RESULTS = harness.RESULTS / "transfer.json"
 
 
+class _NoSuchWayError(Exception):
+    """The task cannot be trained in this way: one that reads no text has no attention for LoRA."""
+
+
 class Few(Examples):
     """The first records of a split."""
 
@@ -55,6 +59,25 @@ class Few(Examples):
         self.table = self.table.slice(0, most)
         self._chunks = self.table.to_batches()
         self._starts = np.cumsum([0, *(chunk.num_rows for chunk in self._chunks)])
+
+
+class FewPrepared(Prepared):
+    """Prepared data of which nobody sees more than the first records of each split: neither a task nor its baselines.
+
+    Args:
+        folder: as of ``Prepared``.
+        share: of the train split, 2 records at least.
+        held_out: records of each other split, at most.
+    """
+
+    def __init__(self, folder: Path, share: float, held_out: int) -> None:
+        super().__init__(folder)
+        whole = len(super().split("train"))
+        self.most = {"train": max(2, round(share * whole)), "validation": held_out, "test": held_out}
+
+    def split(self, name: str) -> Examples:
+        """The first records of that split."""
+        return Few(self.folder, name, self.most[name])
 
 
 def main() -> None:
@@ -67,7 +90,11 @@ def main() -> None:
                 if any(all(row[name] == value for name, value in key.items()) for row in _rows()):
                     continue
                 began = time.perf_counter()
-                found = _run(arguments, task, WAYS[way], share)
+                try:
+                    found = _run(arguments, task, WAYS[way], share)
+                except _NoSuchWayError as error:
+                    sys.stderr.write(f"{error}\n")
+                    continue
                 row = {**key, **found, "seconds": round(time.perf_counter() - began, 1)}
                 harness.write("transfer", {"rows": [*_rows(), row]})
 
@@ -79,7 +106,7 @@ def _rows() -> list[dict[str, Any]]:
 
 def _run(arguments: argparse.Namespace, name: str, transfer: TransferParams, share: float) -> dict[str, Any]:
     run, seed = arguments.run, 7
-    prepared = Prepared(run / "data" / "prepared")
+    prepared = FewPrepared(run / "data" / "prepared", share, arguments.test)
     plugin = plugins.find("vlp.tasks", name)
     section = load_section(f"tasks.{name}", plugin.Params, run / "params.yaml")
     recipe = section.training.model_copy(update={"steps": arguments.steps})
@@ -88,22 +115,25 @@ def _run(arguments: argparse.Namespace, name: str, transfer: TransferParams, sha
     model, heads = start(transfer, run / "models" / "pretrained", prepared)
     task = plugin.Task(section, model, prepared)
     task.warm_start(heads)
-    held = Transfer(task)
-    train = Few(prepared.folder, "train", max(2, round(share * len(prepared.split("train")))))
+    try:
+        held = Transfer(task)
+    except ValueError as error:
+        raise _NoSuchWayError(f"{name}, {share:g} of the labels: left out: {error}") from error
+    train, test = prepared.split("train"), prepared.split("test")
     task.prepare(train, seed)
     plans = Plans(len(train), recipe.batch_size, recipe.steps, seed)
     history = fit(task, loader(train, task.collate, plans, seed=seed), recipe, rates=held.rate)
     trained = sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad)
     held.merge()
-    task.calibrate(Few(prepared.folder, "validation", arguments.test), seed)
-    metrics = task.evaluate(Few(prepared.folder, "test", arguments.test), seed, 200).metrics
+    task.calibrate(prepared.split("validation"), seed)
+    metrics = task.evaluate(test, seed, 200).metrics
     figure = FIGURES[name]
     return {
         "figure": figure,
         "value": round(metrics[figure], 4),
         "ci95": [round(end, 4) for end in metrics[f"{figure}_ci95"]],
         "records": len(train),
-        "tested": min(arguments.test, len(prepared.split("test"))),
+        "tested": len(test),
         "trained_parameters": trained,
         "images_per_second": round(history.examples_per_second, 1),
     }
