@@ -45,7 +45,12 @@ BENCHMARK_AIMS = {
         "emoji.impossible.reported": (">=", 10.0),
     },
     "suspects": {f"{by}.average_precision": (">=", 0.8) for by in ("record", "caption")},
-    "training_cpu": {"ratios.vs_plain_loop": (">=", 5.0), "share_of_bf16_peak": (">=", 0.2)},
+    "training_cpu": {
+        "ratios.vs_plain_loop": (">=", 5.0),
+        "share_of_bf16_peak": (">=", 0.2),
+        "checkpoints.share_of_training": ("<=", 0.03),
+        "checkpoints.resume_to_first_new_step_s": ("<=", 10.0),
+    },
     "training_gpu": {
         "pairs_per_second": (">=", 3000.0),
         "ratios.vs_plain_loop": (">=", 5.0),
@@ -197,19 +202,19 @@ def aims() -> str:
 
 
 def transfer(data: str) -> str:
-    """What each task reaches on ``data``, by what it started from and how many labels it had."""
-    found = [row for row in load(TRANSFER)["rows"] if row["data"] == data]
-    ways = list(dict.fromkeys((row["labels"], row["way"]) for row in sorted(found, key=lambda row: row["labels"])))
-    heads = [f"{way}, {labels:.0%} of the labels" for labels, way in ways]
-    lines = [f"| task | figure | {' | '.join(heads)} |", "|---" * (len(ways) + 2) + "|"]
-    for task in dict.fromkeys(row["task"] for row in found):
+    """What each task reaches on ``data`` with so many labels, by what it started from."""
+    kept = [row for row in load(TRANSFER)["rows"] if row["data"] == data]
+    tasks = list(dict.fromkeys(row["task"] for row in kept))
+    found = sorted(kept, key=lambda row: (tasks.index(row["task"]), row["labels"]))
+    ways = list(dict.fromkeys(row["way"] for row in found))
+    lines = [f"| task | figure | labels | {' | '.join(ways)} |", "|---" * (len(ways) + 3) + "|"]
+    for task, figure, labels in dict.fromkeys((row["task"], row["figure"], row["labels"]) for row in found):
         cells = []
-        for labels, way in ways:
+        for way in ways:
             rows = [row for row in found if (row["task"], row["labels"], row["way"]) == (task, labels, way)]
             low, high = rows[0]["ci95"] if rows else (0.0, 0.0)
             cells.append(f"{number(rows[0]['value'])} ({number(low)}–{number(high)})" if rows else "")
-        figure = next(row["figure"] for row in found if row["task"] == task)
-        lines.append(f"| {task} | `{figure}` | {' | '.join(cells)} |")
+        lines.append(f"| {task} | `{figure}` | {labels:.0%} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
