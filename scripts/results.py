@@ -206,7 +206,7 @@ def transfer(data: str) -> str:
     kept = [row for row in load(TRANSFER)["rows"] if row["data"] == data]
     tasks = list(dict.fromkeys(row["task"] for row in kept))
     found = sorted(kept, key=lambda row: (tasks.index(row["task"]), row["labels"]))
-    ways = list(dict.fromkeys(row["way"] for row in found))
+    ways = list(dict.fromkeys(row["way"] for row in kept))
     lines = [f"| task | figure | labels | {' | '.join(ways)} |", "|---" * (len(ways) + 3) + "|"]
     for task, figure, labels in dict.fromkeys((row["task"], row["figure"], row["labels"]) for row in found):
         cells = []
