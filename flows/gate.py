@@ -20,6 +20,8 @@ import numpy as np
 from flows.settings import Gate, GatedMetric
 
 SEED = 20
+TEXT_ONLY = "text_only_hard_negative_accuracy"
+"""What the same model tells of pairs without their pictures; half is chance."""
 AGREEMENT = 1e-4
 """Between a metric as recorded and as its predictions give it; JSON rounds to six decimals."""
 
@@ -111,10 +113,10 @@ def judge(challenger: Side, champion: Side | None, gate: Gate) -> Verdict:
     for wanted in gate.metrics:
         try:
             mine = _outcomes(challenger, wanted, gate.slice)
+            reasons += _absolute(challenger, wanted, gate)
         except BrokenError as error:
             reasons.append(f"broken: {error}")
             continue
-        reasons += _absolute(challenger, wanted, gate)
         if champion is not None:
             try:
                 theirs = _outcomes(champion, wanted, gate.slice)
@@ -159,15 +161,16 @@ def _outcomes(side: Side, wanted: GatedMetric, slice_field: str | None) -> dict[
     where = f"{side.name}: {wanted.task}"
     if why := side.unreadable.get(wanted.task):
         raise BrokenError(f"{where}: {why}")
-    recorded = side.metrics.get(wanted.task, {}).get(wanted.metric)
-    if not isinstance(recorded, int | float) or not math.isfinite(recorded):
-        raise BrokenError(f"{where}: metrics/{wanted.task}.json has no number {wanted.metric!r} (found {recorded!r})")
+    recorded = _recorded(side, wanted.task, wanted.metric)
     found: dict[Key, _Outcome] = {}
+    sliced = False
     for place, row in enumerate(side.predictions.get(wanted.task, ())):
         try:
             key = tuple(row[name] for name in wanted.key)
+            hash(key)
             value = _value(row, wanted.outcome)
-        except (KeyError, TypeError) as error:
+            sliced = sliced or slice_field in row
+        except (KeyError, TypeError, ValueError) as error:
             raise BrokenError(f"{where}: row {place + 1} of its predictions: {error}") from None
         if not 0 <= value <= 1:
             raise BrokenError(f"{where}: row {place + 1} of its predictions counts {value!r}, not 0 to 1")
@@ -176,10 +179,25 @@ def _outcomes(side: Side, wanted: GatedMetric, slice_field: str | None) -> dict[
         found[key] = _Outcome(value, str(row.get(slice_field, "")) if slice_field else "")
     if not found:
         raise BrokenError(f"{where}: no predictions")
+    if slice_field and not sliced:
+        raise BrokenError(f"{where}: no row of its predictions has the field {slice_field!r} that gate.slice names")
     mean = math.fsum(one.value for one in found.values()) / len(found)
     if abs(mean - recorded) > AGREEMENT:
         raise BrokenError(f"{where}: metrics say {wanted.metric} {recorded:.6f}, its predictions {mean:.6f}")
     return found
+
+
+def _recorded(side: Side, task: str, metric: str) -> float:
+    """The number ``metric`` of metrics/<task>.json.
+
+    Raises:
+        BrokenError: there is none, or none that is finite.
+    """
+    figures = side.metrics.get(task)
+    found = figures.get(metric) if isinstance(figures, Mapping) else None
+    if not isinstance(found, int | float) or not math.isfinite(found):
+        raise BrokenError(f"{side.name}: {task}: metrics/{task}.json has no number {metric!r} (found {found!r})")
+    return float(found)
 
 
 def _value(row: Row, outcome: str) -> float:
@@ -192,12 +210,19 @@ def _value(row: Row, outcome: str) -> float:
 
 
 def _absolute(side: Side, wanted: GatedMetric, gate: Gate) -> Iterator[str]:
-    """The floor, and the ceiling of what may be known without the picture."""
-    value = float(side.metrics[wanted.task][wanted.metric])
+    """The floor, and the ceiling of what may be known without the picture.
+
+    Raises:
+        BrokenError: pairs are judged and nobody says what is known of them without the picture.
+    """
+    value = _recorded(side, wanted.task, wanted.metric)
     if value < wanted.floor:
         yield f"{wanted.task} {wanted.metric} {value:.4f} is below the floor {wanted.floor:.4f}"
-    blind = side.metrics[wanted.task].get("text_only_hard_negative_accuracy")
-    if gate.max_text_only is not None and isinstance(blind, int | float) and blind > gate.max_text_only:
+    if gate.max_text_only is None or wanted.outcome != "pair":
+        return
+    # A ceiling that a missing figure would pass is none.
+    blind = _recorded(side, wanted.task, TEXT_ONLY)
+    if blind > gate.max_text_only:
         yield (
             f"{wanted.task}: {blind:.4f} of the pairs are told apart without the picture, more than "
             f"{gate.max_text_only:.4f}: the data leaks"
@@ -207,7 +232,7 @@ def _absolute(side: Side, wanted: GatedMetric, gate: Gate) -> Iterator[str]:
 def _relative(wanted: GatedMetric, mine: dict[Key, _Outcome], theirs: dict[Key, _Outcome], gate: Gate) -> _Found:
     """The paired comparison, the slices, and two signs of a leak."""
     found, name = _Found(), f"{wanted.task} {wanted.metric}"
-    common = [key for key in theirs if key in mine and mine[key].slice == theirs[key].slice]
+    common = {key for key in theirs if key in mine and mine[key].slice == theirs[key].slice}
     share = len(common) / len(theirs)
     if share < gate.min_common_share:
         found.reasons.append(
@@ -218,7 +243,13 @@ def _relative(wanted: GatedMetric, mine: dict[Key, _Outcome], theirs: dict[Key, 
         return found
     if added := len(mine) - len(common):
         found.notes.append(f"{wanted.task}: {added} test rows that the champion never answered are left out")
-    whole = _compare(name, common, mine, theirs, gate)
+    if missed := len(theirs) - len(common):
+        found.notes.append(
+            f"{wanted.task}: {missed} of the champion's test rows, which the challenger lacks, count as wrong"
+        )
+    # A row that is left out may be one that would have been answered wrong.
+    counted = {key: mine[key] if key in common else _Outcome(0.0, theirs[key].slice) for key in theirs}
+    whole = _compare(name, list(theirs), counted, theirs, gate)
     found.comparisons.append(whole)
     needed = wanted.margin * whole.champion
     if not whole.low > needed:
@@ -231,9 +262,9 @@ def _relative(wanted: GatedMetric, mine: dict[Key, _Outcome], theirs: dict[Key, 
             f"{name}: a jump of {whole.gain:+.4f} is more than {gate.max_gain:.4f}: look for a leak, then raise "
             "gate.max_gain"
         )
-    for slice_name in sorted({mine[key].slice for key in common}) if gate.slice else ():
-        keys = [key for key in common if mine[key].slice == slice_name]
-        part = _compare(f"{name}, {gate.slice} {slice_name}", keys, mine, theirs, gate)
+    for slice_name in sorted({each.slice for each in theirs.values()}) if gate.slice else ():
+        keys = [key for key in theirs if theirs[key].slice == slice_name]
+        part = _compare(f"{name}, {gate.slice} {slice_name}", keys, counted, theirs, gate)
         found.comparisons.append(part)
         if len(keys) < gate.min_slice_rows:
             found.notes.append(f"{part.name}: {len(keys)} rows are too few to be judged")

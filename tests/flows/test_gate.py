@@ -163,6 +163,22 @@ def test_one_that_was_trained_on_test_records_is_refused():
     refused(against_champion(renamed), "only 0.0%")
 
 
+def test_rows_that_it_leaves_out_count_as_wrong():
+    champion = side("v0.0.1", predictions(lambda r, c: r >= RECORDS // 50, range(RECORDS)))
+    omitted = RECORDS // 50 - 1
+    hiding = side("hiding", predictions(lambda r, c: True, range(omitted, RECORDS)))
+    verdict = judge(hiding, champion, gate(margin=-0.01))
+    (whole, *_) = verdict.comparisons
+    assert whole.rows == RECORDS * len(KINDS)
+    assert whole.challenger == pytest.approx(1 - omitted / RECORDS), "it is right wherever it answers"
+    assert (
+        f"{omitted * len(KINDS)} of the champion's test rows, which the challenger lacks, count as wrong"
+        in " ".join(verdict.notes)
+    )
+    worse = side("worse", [row for row in champion.predictions["matching"] if row["record"] != f"r{RECORDS - 1:04}"])
+    refused(judge(worse, champion, gate()), "not better than the champion")
+
+
 def test_one_that_jumps_or_answers_without_the_picture_is_refused():
     refused(against_champion(side("magic", predictions(lambda r, c: True, range(RECORDS)))), "look for a leak")
     rows = predictions(noisy(0.83, seed=2), range(RECORDS))
@@ -187,6 +203,9 @@ def test_one_whose_test_records_are_other_records_under_the_same_ids_is_refused(
         (lambda rows: rows.append(dict(rows[0])), "is predicted twice"),
         (lambda rows: rows[5].pop("negative_score"), "row 6 of its predictions: 'negative_score'"),
         (lambda rows: rows[5].update(score=None), "row 6 of its predictions"),
+        (lambda rows: rows[5].update(score="high"), "row 6 of its predictions: could not convert"),
+        (lambda rows: rows[5].update(record=["r"]), "row 6 of its predictions: unhashable"),
+        (lambda rows: [row.pop("kind") for row in rows], "no row of its predictions has the field 'kind'"),
         (lambda rows: rows[5].update(score=math.nan), "counts nan, not 0 to 1"),
         (lambda rows: rows[5].pop("record"), "row 6 of its predictions: 'record'"),
         (lambda rows: [row.update(score=0.0) for row in rows[:60]], "metrics say hard_negative_accuracy"),
@@ -205,6 +224,19 @@ def test_one_without_the_metric_is_refused(value):
     broken = Side("broken", {"matching": {"hard_negative_accuracy": value}}, {"matching": rows}, {LATENCY: 20.0})
     refused(against_champion(broken), "has no number 'hard_negative_accuracy'")
     refused(against_champion(Side("empty", {}, {}, {LATENCY: 20.0})), "has no number 'hard_negative_accuracy'")
+    listed: Any = {"matching": [0.9]}
+    refused(against_champion(Side("listed", listed, {"matching": rows}, {})), "has no number 'hard_negative_accuracy'")
+
+
+@pytest.mark.parametrize("value", [None, math.nan, ...])
+def test_one_that_does_not_say_what_it_knows_without_the_picture_is_refused(value):
+    whole = side("silent", predictions(noisy(0.83, seed=2), range(RECORDS)))
+    metrics = {**whole.metrics["matching"], "text_only_hard_negative_accuracy": value}
+    if value is ...:
+        del metrics["text_only_hard_negative_accuracy"]
+    silent = Side("silent", {"matching": metrics}, whole.predictions, whole.figures)
+    refused(against_champion(silent), "has no number 'text_only_hard_negative_accuracy'")
+    assert against_champion(silent, max_text_only=None).promote
 
 
 def test_one_whose_files_cannot_be_read_is_refused():
