@@ -23,6 +23,9 @@ _TRANSIENT = re.compile(
     re.IGNORECASE,
 )
 
+_KILLED = re.compile(r"exited with (-\d+|137|143)\b")
+"""What DVC says of a stage that a signal ended: the kernel out of memory, an operator, a machine that goes down."""
+
 
 _running: set[subprocess.Popen[str]] = set()
 
@@ -39,6 +42,11 @@ class CommandError(RuntimeError):
     def transient(self) -> bool:
         """Whether it failed for a reason that may be gone in a moment: a lock, the network, a busy disk."""
         return bool(_TRANSIENT.search(self.output))
+
+    @property
+    def killed(self) -> bool:
+        """Whether a signal ended it, or the stage that it ran."""
+        return self.status < 0 or self.status in (137, 143) or bool(_KILLED.search(self.output))
 
 
 def run(

@@ -20,7 +20,7 @@ from prefect.deployments import run_deployment
 from prefect.events import emit_event
 from prefect.logging import get_run_logger
 
-from flows import notifications, settings
+from flows import notifications, settings, standing
 from vlp.commands import output
 
 EVENT = "vlp.drift.incident"
@@ -108,7 +108,8 @@ def main() -> None:
     parser.add_argument("--served", default="monitoring")
     parser.add_argument("--retrain", help="a deployment to start once an incident: flow/name")
     arguments = parser.parse_args()
-    drift(project=arguments.project, served=arguments.served, retrain=arguments.retrain)
+    with standing.server(Path(arguments.project)):
+        drift(project=arguments.project, served=arguments.served, retrain=arguments.retrain)
 
 
 if __name__ == "__main__":

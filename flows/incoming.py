@@ -93,6 +93,14 @@ def seen(project: Path) -> dict[str, str]:
     return found
 
 
+def tried(project: Path, fingerprint: str) -> int:
+    """One more run with these data has ended without a conclusion; how many have."""
+    known = seen(project)
+    count = int(known.get("tries", 0)) + 1 if known.get("tried") == fingerprint else 1
+    processes.write_json(project / SEEN, {**known, "tried": fingerprint, "tries": str(count)})
+    return count
+
+
 def remember(project: Path, fingerprint: str, content: str, outcome: str) -> None:
     """The run with these data has come to a conclusion."""
     processes.write_json(project / SEEN, {"fingerprint": fingerprint, "content": content, "outcome": outcome})

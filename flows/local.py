@@ -58,11 +58,12 @@ def _up(project: Path, chosen: Settings) -> str:
         commands.run(["prefect", *step], project, environment=environment)
     lost.watch(api)
     _worker(project, api)
+    # Before what is in production: where that cannot start now, the keeper tries again.
+    keep = [sys.executable, "-m", "flows.local", "keep"]
+    _start(project, "keeper", keep, api, dict(os.environ) | {"PYTHONPATH": environment["PYTHONPATH"]})
     site = Site(project, chosen.serving)
     with site.locked():
         promotion.recover(site, Registry(project, chosen.artifact))
-    keep = [sys.executable, "-m", "flows.local", "keep"]
-    _start(project, "keeper", keep, api, dict(os.environ) | {"PYTHONPATH": environment["PYTHONPATH"]})
     return api
 
 
@@ -161,6 +162,8 @@ def _server(project: Path, chosen: Settings) -> str:
     own = {name: value for name, value in os.environ.items() if name.startswith("PREFECT_")}
     arguments = ["server", "start", "--host", "127.0.0.1", "--port", port]
     environment = commands.python_environment(project) | history | own
+    if processes.read(project / FOLDER / "server.json") is None:
+        processes.refuse_taken(api, "PREFECT_SERVER_API_PORT, or name that server in PREFECT_API_URL")
     server = _prefect(project, "server", arguments, api, environment)
     processes.wait_until_ready(server, "/health", READY_S)
     return api

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,15 +31,21 @@ def tell(chosen: Notifications, event: Event, subject: str, text: str) -> None:
     if event not in chosen.events:
         return
     subject, text = secrets.hide(subject), secrets.hide(text)
-    try:
-        if address := os.environ.get(WEBHOOK):
-            answer = httpx.post(address, json={"event": event, "subject": subject, "text": text}, timeout=TIMEOUT_S)
-            answer.raise_for_status()
-        if chosen.block:
-            _block(chosen.block).notify(text, subject)
-    except Exception as error:  # noqa: BLE001 - a block may raise anything, and the flow must go on
-        # The address is part of httpx's messages, and a secret.
-        logger.error("%s not told of %r: %s", chosen.block or WEBHOOK, event, secrets.hide(str(error)))
+    channels: dict[str, Callable[[], object]] = {}
+    if address := os.environ.get(WEBHOOK):
+        channels[WEBHOOK] = lambda: _post(address, {"event": event, "subject": subject, "text": text})
+    if block := chosen.block:
+        channels[block] = lambda: _block(block).notify(text, subject)
+    for name, send in channels.items():  # one that is down keeps no news from the other
+        try:
+            send()
+        except Exception as error:  # noqa: BLE001 - a block may raise anything, and the flow must go on
+            # The address is part of httpx's messages, and a secret.
+            logger.error("%s not told of %r: %s", name, event, secrets.hide(str(error)))
+
+
+def _post(address: str, told: dict[str, str]) -> None:
+    httpx.post(address, json=told, timeout=TIMEOUT_S).raise_for_status()
 
 
 def _block(name: str) -> Any:

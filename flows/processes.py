@@ -94,10 +94,11 @@ def wait_until_ready(process: Process, path: str, seconds: float) -> None:
     """
     deadline = time.monotonic() + seconds
     while True:
-        if answers(process.url + path):
-            return
+        # Asked first, so that nobody who answers in the place of a dead process is taken for it.
         if not process.alive():
             raise StartError(f"the server ended before it was ready: {_tail(Path(process.log))}")
+        if answers(process.url + path):
+            return
         if time.monotonic() > deadline:
             raise StartError(f"the server was not ready after {seconds:g} s: {_tail(Path(process.log))}")
         time.sleep(POLL_S)
@@ -109,6 +110,17 @@ def answers(url: str) -> bool:
         return httpx.get(url, timeout=5, trust_env=False).status_code == 200
     except httpx.TransportError:
         return False
+
+
+def refuse_taken(url: str, setting: str) -> None:
+    """A server whose port is somebody else's would end, and the other answer in its place.
+
+    Raises:
+        StartError: somebody listens at ``url`` already; the message names the ``setting`` to change.
+    """
+    address = httpx.URL(url)
+    with suppress(OSError), socket.create_connection((address.host, address.port or 80), timeout=5):
+        raise StartError(f"{address.host}:{address.port}: somebody else listens there already; change {setting}")
 
 
 def free_port() -> int:

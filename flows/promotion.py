@@ -23,7 +23,7 @@ from prefect.transactions import Transaction, transaction
 
 from flows import artifacts, commands, notifications, processes, settings, smoke, standing
 from flows.registry import Registry, Version
-from flows.serving import BUNDLE, Site
+from flows.serving import BUNDLE, NoResultsError, Site
 from flows.settings import Settings
 from flows.worktree import git, worktree
 
@@ -52,7 +52,7 @@ def promote(root: Path, commit: str, chosen: Settings) -> Version:
     """The promotion itself, within any flow."""
     site, registry = Site(root, chosen.serving), Registry(root, chosen.artifact)
     with site.locked():
-        recover(site, registry)
+        _prepare(site, registry)
         try:
             with commands.none_left(), transaction():
                 version = _register(registry, commit)
@@ -61,8 +61,8 @@ def promote(root: Path, commit: str, chosen: Settings) -> Version:
                 _deploy(site, version)
                 _assign(registry, version)
         except BaseException as error:
-            champion = registry.champion()
-            text = f"{commit[:12]} is not in production: {error}; {champion.name if champion else 'nothing'} serves"
+            serving = site.target()
+            text = f"{commit[:12]} is not in production: {error}; {serving or 'nothing'} serves"
             notifications.tell(chosen.notifications, "rolled_back", "Promotion rolled back", text)
             raise
         retire(site, registry)
@@ -75,12 +75,24 @@ def return_to(root: Path, version: Version, chosen: Settings) -> None:
     """Put a version that is registered already into production, by the same steps."""
     site, registry = Site(root, chosen.serving), Registry(root, chosen.artifact)
     with site.locked():
-        recover(site, registry)
+        _prepare(site, registry)
         with commands.none_left(), transaction():
             _unpack(site, version)
             _deploy(site, version, watch=False)
             _assign(registry, version)
         retire(site, registry)
+
+
+def _prepare(site: Site, registry: Registry) -> None:
+    """Put things right before another version is served. One in production that no longer starts is no obstacle:
+    another version is the way out of that.
+    """
+    try:
+        recover(site, registry)
+    except (processes.StartError, NoResultsError, commands.CommandError) as error:
+        get_logger("flows").error("what is in production cannot be served: %s", error)
+        site.switch(None)
+        site.front()
 
 
 def recover(site: Site, registry: Registry) -> None:
@@ -251,6 +263,12 @@ def _switch(site: Site, version: Version, before: str | None) -> None:
 def _switch_back(steps: Transaction) -> None:
     if switched := steps.get("switched", None):
         site, before = switched
+        if before is not None:
+            try:
+                site.start(before)  # it may have died beside the other
+            except processes.StartError as error:
+                get_logger("flows").error("%s cannot be served any more: %s", before, error)
+                before = None
         site.switch(before)
 
 

@@ -32,6 +32,8 @@ from flows.settings import Settings
 from flows.stages import StageError
 from flows.worktree import Worktree, git, worktree
 
+TRIES = 3
+"""Runs with the same data that may end by a signal, a lock or the network before that is their conclusion."""
 PREDICTIONS = "reports/evaluation/{task}/predictions.jsonl"
 
 
@@ -78,8 +80,10 @@ def _retrain(root: Path, chosen: Settings, force: bool) -> Retrained:
             return Retrained("nothing new")
         try:
             outcome = produce(tree, chosen, "Retrained on what arrived", paths=[chosen.retrain.incoming])
-        except StageError:
-            incoming.remember(root, print_, content, "failed")
+        except StageError as error:
+            # Killed or cut off, it came to no conclusion, and the next run repeats it: but not for ever.
+            if not error.passing or incoming.tried(root, print_) >= TRIES:
+                incoming.remember(root, print_, content, "failed")
             raise
         candidate = outcome.commit or tree.commit
         if _in_production(root, chosen, candidate):

@@ -10,7 +10,9 @@ HIDDEN = "•••"
 SHORTEST = 6
 """Characters below which a value is too common a text to be hidden wherever it stands."""
 
-_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|PRIVATE_KEY|AUTH_STRING|WEBHOOK|CONNECTION_URL")
+_NAME = re.compile(
+    r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|APIKEY|(^|_)KEY(_|$)|AUTH_STRING|WEBHOOK|CONNECTION_(URL|STRING)"
+)
 _OF_REMOTES = ("AWS_", "AZURE_", "GOOGLE_", "OSS_", "SSH_")
 """What ``dvc pull`` and ``dvc push`` log in with; passed on, and hidden like the rest."""
 
@@ -26,8 +28,10 @@ def without(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def hide(text: str) -> str:
-    """``text`` with the value of every secret of this process's environment replaced."""
-    values = {value for name, value in os.environ.items() if is_secret(name) and len(value) >= SHORTEST}
-    for value in sorted(values, key=len, reverse=True):
+    """``text`` with the value of every secret of this process's environment replaced, and each line of a longer one."""
+    secrets = [value for name, value in os.environ.items() if is_secret(name)]
+    # A log is hidden line by line, where a private key never stands as a whole.
+    parts = {part.strip() for value in secrets for part in (value, *value.splitlines())}
+    for value in sorted((part for part in parts if len(part) >= SHORTEST), key=len, reverse=True):
         text = text.replace(value, HIDDEN)
     return text

@@ -155,6 +155,7 @@ class Site:
         host, port = self.settings.host, self.settings.port or processes.free_port()
         command = [sys.executable, "-m", "flows.front", str(self.folder), "--host", host, "--port", str(port)]
         url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+        processes.refuse_taken(url, "serving.port in flows/config.yaml")
         log = self.folder / "logs" / "front.log"
         front = processes.start(
             command, Path(__file__).resolve().parent.parent, log, url, processes.server_environment()

@@ -43,7 +43,14 @@ class Status(StrEnum):
 
 
 class StageError(RuntimeError):
-    """A stage failed, for the reason that its last lines give."""
+    """A stage failed, for the reason that its last lines give.
+
+    ``passing``: a signal, a lock or the network ended it, and nothing is known of what data and code are worth.
+    """
+
+    def __init__(self, text: str, *, passing: bool = False) -> None:
+        super().__init__(text)
+        self.passing = passing
 
 
 _PROGRESS = re.compile(r"^(?P<what>[\w -]+): (?P<done>\d+)/(?P<total>\d+), ")
@@ -75,7 +82,9 @@ def run(folder: Path, settings: Settings, targets: tuple[str, ...] = ()) -> dict
         waiting = [stage for stage, state in states.items() if not state.is_completed() and stage not in failed]
         unmet = f"; not run: {', '.join(waiting)}" if waiting else ""
         reasons = "\n".join(f"{stage}: {_reason(states[stage])}" for stage in failed)
-        raise StageError(f"{', '.join(failed)} failed{unmet}\n{reasons}")
+        raise StageError(
+            f"{', '.join(failed)} failed{unmet}\n{reasons}", passing=all(_in_passing(states[stage]) for stage in failed)
+        )
     return {stage: Status(state.name) for stage, state in states.items() if state.name}
 
 
@@ -96,6 +105,11 @@ def _reason(state: State[Any]) -> str:
         return state.message or ""
     said = [line for line in error.output.splitlines() if line and not line.startswith("ERROR: failed to reproduce")]
     return "\n".join(said[-REASON_LINES:])
+
+
+def _in_passing(state: State[Any]) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, CommandError) and (error.transient or error.killed)
 
 
 def _worth_a_retry(_: object, __: TaskRun, state: State[Any]) -> bool:

@@ -147,11 +147,16 @@ def benchmark(name: str) -> str:
     found = load(RESULTS / f"{name}.json")
     lines = [f"{_told(found)}:", "", "| figure | value | aim | |", "|---|---|---|---|"]
     aims = BENCHMARK_AIMS.get(name, {})
-    for key, value in _flat({key: value for key, value in found.items() if key not in _ABOUT}):
+    shown = dict(_flat({key: value for key, value in found.items() if key not in _ABOUT}))
+    for key, value in shown.items():
         sign, aim = aims.get(key, ("", 0.0))
         reached = value >= aim if sign == ">=" else value <= aim
         verdict = ("reached" if reached else "**not reached**") if sign else ""
         lines.append(f"| `{key}` | {number(value)} | {f'{sign} {aim:g}' if sign else ''} | {verdict} |")
+    # What is aimed at and was not measured is no less worth a line.
+    lines += [
+        f"| `{key}` | | {sign} {aim:g} | **not measured** |" for key, (sign, aim) in aims.items() if key not in shown
+    ]
     return "\n".join(lines) + "\n"
 
 

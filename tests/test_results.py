@@ -78,7 +78,6 @@ def test_rows_of_transfer_stand_by_task_and_labels_beside_what_it_started_from(t
     rows.append({**rows[0], "data": "other"})
     (tmp_path / "benchmarks" / "results" / "transfer.json").write_text(json.dumps({"rows": rows}))
     assert run(tmp_path).returncode == 0
-    text = page.read_text()
     shown = [line for line in page.read_text().splitlines() if line.startswith("| ")]
     assert shown == [
         "| task | figure | labels | scratch | lora |",

@@ -27,6 +27,21 @@ def test_a_webhook_that_is_not_there_is_an_error_in_the_log_without_its_address(
     assert "planted-path" not in caplog.text
 
 
+def test_a_webhook_that_is_down_keeps_no_news_from_the_block(monkeypatch, caplog):
+    told: list[tuple[str, str]] = []
+
+    class Heard:
+        def notify(self, text: str, subject: str) -> None:
+            told.append((subject, text))
+
+    monkeypatch.setenv(notifications.WEBHOOK, "http://127.0.0.1:9/planted-path")
+    monkeypatch.setattr(notifications, "_block", lambda _: Heard())
+    both = CHOSEN.model_copy(update={"block": "custom-webhook/alerts"})
+    notifications.tell(both, "failed", "subject", "text")
+    assert told == [("subject", "text")]
+    assert [message.split(" not told")[0] for message in caplog.messages] == [notifications.WEBHOOK]
+
+
 def test_events_that_nobody_asked_for_are_not_sent(monkeypatch, caplog):
     monkeypatch.setenv(notifications.WEBHOOK, "http://127.0.0.1:9/planted-path")
     notifications.tell(CHOSEN, "drift", "subject", "text")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -98,6 +99,64 @@ def test_a_version_that_serves_badly_is_taken_back_by_itself(project, site, mann
     assert tags(project) == before
     assert site.servers().keys() == {"v0.0.1"}
     assert site.target() == "v0.0.1"
+
+
+def spoil(site: Site, name: str) -> None:
+    """The server of a version ends, and never starts again: a library was upgraded, say."""
+    manner = site.folder / "versions" / name / "bundle" / "manner"
+    manner.chmod(0o644)
+    manner.write_text("never")
+    site.servers()[name].stop()
+
+
+@pytest.mark.slow
+def test_a_version_that_no_longer_starts_stands_in_nobodys_way(project, site):
+    first = git(project, "rev-parse", "HEAD")
+    promotion.promotion(str(project))
+    promotion.promotion(str(project), version(project, train__skill=0.8))
+    spoil(site, "v0.0.2")
+    assert rollback.rollback(str(project)).name == "v0.0.1"
+    assert served(site) == first
+    spoil(site, "v0.0.1")
+    third = version(project, train__skill=0.9)
+    assert promotion.promotion(str(project), third).name == "v0.0.3"
+    assert served(site) == third
+
+
+@pytest.mark.soak
+def test_the_old_server_may_die_while_the_new_one_is_watched(project, site, monkeypatch):
+    first = git(project, "rev-parse", "HEAD")
+    promotion.promotion(str(project))
+    bad = version(project, serve__manner="until watched")
+    old, switch = site.servers()["v0.0.1"], Site.switch
+
+    def short_of_memory(self: Site, name: str | None) -> None:
+        switch(self, name)
+        if name == "v0.0.2":
+            old.stop()
+
+    told: list[str] = []
+    monkeypatch.setattr(Site, "switch", short_of_memory)
+    monkeypatch.setattr(promotion.notifications, "tell", lambda _, event, __, text: told.append(f"{event}: {text}"))
+    with pytest.raises((promotion.smoke.SmokeError, promotion.WatchError)):
+        promotion.promotion(str(project), bad)
+    assert served(site) == first
+    assert site.servers().keys() == {"v0.0.1"}
+    assert told[0].startswith("rolled_back: ") and told[0].endswith("; v0.0.1 serves")
+
+
+@pytest.mark.soak
+def test_a_server_that_is_busy_is_asked_again(project, site):
+    promotion.promotion(str(project), version(project, serve__manner="busily"))
+    assert site.target() == "v0.0.1"
+
+
+def test_a_port_that_is_somebody_elses_is_no_front(project, site):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        taken = Site(project, site.settings.model_copy(update={"port": port}))
+        with pytest.raises(processes.StartError, match=f"127.0.0.1:{port}: somebody else listens there already"):
+            taken.front()
 
 
 def test_there_may_be_nothing_to_return_to(project):

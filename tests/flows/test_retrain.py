@@ -12,10 +12,10 @@ import httpx
 import pytest
 from prefect.states import State
 
-from flows import arrivals, settings
+from flows import arrivals, incoming, settings
 from flows.processes import StartError
 from flows.registry import Registry
-from flows.retrain import Retrained, retrain
+from flows.retrain import TRIES, Retrained, retrain
 from flows.serving import Site
 from flows.stages import StageError
 from flows.worktree import RUNS, git
@@ -67,6 +67,24 @@ def production(project: Path, site: Site) -> tuple[str, str]:
     champion = Registry(project, "vlp").champion()
     assert champion is not None
     return champion.name, httpx.get(site.front().url + "/lineage", trust_env=False).json()["lineage"]["commit"]
+
+
+def test_a_stage_that_was_killed_is_no_conclusion_until_it_happens_again_and_again(project, tmp_path):
+    short = tmp_path / "memory is short"
+    short.touch()
+    steps = project / "steps.py"
+    killed = f"def train():\n    if Path({str(short)!r}).exists():\n        os.kill(os.getpid(), 9)\n"
+    steps.write_text(steps.read_text().replace("def train():\n", killed))
+    pipelines.commit(project, "memory is short")
+    (project / "data" / "incoming" / "second.jsonl").write_text(pipelines.rows(range(400, 600)))
+    for _ in range(TRIES - 1):
+        with pytest.raises(StageError, match="train failed"):
+            retrain(str(project))
+        assert incoming.seen(project).get("outcome") is None
+    with pytest.raises(StageError, match="train failed"):
+        retrain(str(project))
+    assert incoming.seen(project)["outcome"] == "failed"
+    assert run(project).outcome == "nothing new"
 
 
 def test_the_life_of_a_model(project, site, told, monkeypatch):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from vlp.report.values import ABSENT, changes, direction, flat, label, metrics
@@ -17,7 +19,20 @@ from vlp.report.values import ABSENT, changes, direction, flat, label, metrics
         ("image_to_text_r10", "higher"),
         ("median_rank", "lower"),
         ("itm_loss", "lower"),
-        ("cross_validation.mean", None),
+        ("cross_validation.mean", "higher"),
+        ("cross_validation.std", None),
+        ("image_to_text_median_rank", "lower"),
+        ("ece", "lower"),
+        ("box_error", "lower"),
+        # floors: what is reached without looking, reading or learning
+        ("image_only_hard_negative_accuracy", None),
+        ("blank_image_accuracy", None),
+        ("question_prior_accuracy", None),
+        ("accuracy_by_type.count.question_prior", None),
+        ("majority.macro_f1", None),
+        ("nearest_by_colour.macro_f1", None),
+        ("random_picture_faithful_share", None),
+        ("text_blind_miou", None),
         ("base_rate", None),
         ("itm_base_rate_entropy", None),
         ("text_only_hard_negative_accuracy", None),
@@ -56,7 +71,8 @@ def one(old: dict[str, object], new: dict[str, object]):
         # the new one lies outside the old interval, but not the reverse
         ((0.5, [0.45, 0.55]), (0.6, [0.5, 0.7]), "better", False),
         ((0.7, [0.65, 0.75]), (0.5, [0.4, 0.6]), "worse", True),
-        ((0.5, None), (0.4, [0.3, 0.6]), "worse", False),
+        ((0.5, None), (0.4, [0.3, 0.45]), "worse", None),
+        ((0.5, [0.4, 0.6]), (math.nan, None), "", None),
         ((0.5, None), (0.4, None), "worse", None),
         ((0.5, None), (0.5, None), "", None),
         ((0.5, None), (None, None), "", None),
@@ -66,6 +82,11 @@ def test_a_difference_is_held_against_both_intervals(old, new, judgement, beyond
     before, after = ({"accuracy": value, "accuracy_ci95": interval} for value, interval in (old, new))
     found = one(before, after)
     assert (found.judgement, found.is_beyond) == (judgement, beyond if found.by is not None else None)
+
+
+def test_a_figure_that_is_no_number_any_more_is_lost_and_never_better():
+    found = one({"itm_loss": 0.2}, {"itm_loss": math.nan})
+    assert (found.judgement, found.is_lost) == ("", True)
 
 
 def test_lower_is_better_for_a_loss():

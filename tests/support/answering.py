@@ -2,7 +2,8 @@
 
 ``python answering.py BUNDLE PORT``. A picture is a record's id, a text the number of a caption; the scores are those
 that the bundle's predictions hold. ``manner`` in the bundle says how it serves: well, never (it ends at once), silently
-(it is never ready), wrongly (other scores), briefly (well for some requests, then 500), or until watched (then ends).
+(it is never ready), wrongly (other scores), briefly (well for some requests, then 500), until watched (then ends), or
+busily (every other request has to come again).
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ async def match(request: Request) -> Response:
         return JSONResponse({"error": "out of order"}, 500)
     if MANNER == "until watched" and asked > BRIEFLY:
         os._exit(1)
+    if MANNER == "busily" and asked % 2:
+        return JSONResponse({"error": "busy"}, 429, {"Retry-After": "0"})
     async with request.form() as form:
         upload = form["image"]
         assert not isinstance(upload, str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,16 +15,22 @@ INTERVAL = "_ci95"
 Direction = Literal["higher", "lower"]
 Interval = tuple[float, float]
 
+# What is reached without a picture, without a text or without a model. A figure beside it is worth the more the lower
+# it is, and one that rises by itself says of the data, not of the model.
+_FLOOR = re.compile(
+    r"^(text_only|image_only|question_only|question_prior|blank|text_blind|all_background|saliency|majority|most_common|random|"
+    r"nearest)(_|$)"
+)
 # By the names of the metrics contract, first match wins. What is in neither list says what was measured on
 # (sizes, steps, a threshold, a base rate), and is neither good nor bad.
-_NEUTRAL = re.compile(r"base_rate|threshold|^text_only_|^question_only_")
+_NEUTRAL = re.compile(r"base_rate|threshold")
 _LOWER = re.compile(
-    r"_loss$|^loss$|^max_abs_diff$|_drop$|^latency_|^median_rank$|^reject_share$|^rejected$|^critical_failures$|"
-    r"^warnings$|_seconds$|_ms(_|$)|^bytes$|^peak_|_memory_|perplexity|error_rate"
+    r"_loss$|^loss$|^max_abs_diff$|_drop$|^latency_|median_rank$|^reject_share$|^rejected$|^critical_failures$|"
+    r"^warnings$|_seconds$|_ms(_|$)|^bytes$|^peak_|_memory_|perplexity|error_rate|_error$|^ece$|^false_alarm_share$"
 )
 _HIGHER = re.compile(
-    r"accuracy|precision|recall|f1$|roc_auc|_r\d+$|cider|bleu|miou|overlap$|looked_there|(?:faithful|informative)_share|matching_score|"
-    r"per_second$|^speedup|^rouge"
+    r"accuracy|precision|recall|f1$|roc_auc|_r\d+$|cider|bleu|iou$|overlap$|looked_there|ranked_right|"
+    r"(?:faithful|informative)_share|matching_score|per_second$|^speedup|^rouge|^cross_validation$"
 )
 
 
@@ -33,6 +40,8 @@ def direction(name: str) -> Direction | None:
     A leaf called ``value`` or ``mean`` is judged by what it is the value of:
     ``accuracy_by_kind.count.value`` is an accuracy, ``accuracy_by_kind.count.size`` is not.
     """
+    if any(_FLOOR.match(part) for part in name.split(".")):
+        return None
     *parents, leaf = name.split(".")
     if leaf in ("value", "mean"):
         leaf = next((part for part in parents if "_by_" in part), parents[-1] if parents else leaf)
@@ -110,8 +119,8 @@ class Metric(Change):
 
     @property
     def is_beyond(self) -> bool | None:
-        """Each side's value lies outside the other's interval; None where neither side has one."""
-        if self.by is None or (self.old_interval is None and self.new_interval is None):
+        """Each side's value lies outside the other's interval; None where a side has none."""
+        if self.by is None or self.old_interval is None or self.new_interval is None:
             return None
         return _outside(self.old, self.new_interval) and _outside(self.new, self.old_interval)
 
@@ -142,7 +151,7 @@ def label(path: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _interval(value: Any) -> Interval | None:
@@ -151,5 +160,5 @@ def _interval(value: Any) -> Interval | None:
     return None
 
 
-def _outside(value: float, interval: Interval | None) -> bool:
-    return interval is None or not interval[0] <= value <= interval[1]
+def _outside(value: float, interval: Interval) -> bool:
+    return not interval[0] <= value <= interval[1]
