@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from dvc.repo import Repo
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Stage → the stages it needs, each stage after all that it needs."""
+    """Stage → the stages it needs, each stage after all that it needs; stage → what it writes, as relative paths."""
 
     needs: Mapping[str, tuple[str, ...]]
+    outs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def outdated(self, changed: set[str]) -> set[str]:
         """The ``changed`` stages and every stage after one of them."""
@@ -41,7 +42,7 @@ class Graph:
         for stage in reversed(list(self.needs)):
             if stage in wanted:
                 wanted.update(self.needs[stage])
-        return Graph({stage: needs for stage, needs in self.needs.items() if stage in wanted})
+        return Graph({stage: needs for stage, needs in self.needs.items() if stage in wanted}, self.outs)
 
 
 def read(folder: Path) -> tuple[Graph, set[str]]:
@@ -57,4 +58,9 @@ def read(folder: Path) -> tuple[Graph, set[str]]:
             for name, stage in stages.items()
         }
         changed = {name for name, stage in stages.items() if stage.status()}
-    return Graph({name: needs[name] for name in TopologicalSorter(dict(sorted(needs.items()))).static_order()}), changed
+        outs = {
+            name: tuple(Path(out.fs_path).relative_to(folder.resolve()).as_posix() for out in stage.outs)
+            for name, stage in stages.items()
+        }
+    order = TopologicalSorter(dict(sorted(needs.items()))).static_order()
+    return Graph({name: needs[name] for name in order}, outs), changed

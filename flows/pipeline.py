@@ -79,11 +79,12 @@ def produce(
     artifacts.parameters(tree.folder, tree.commit)
     try:
         statuses = stages.run(tree.folder, chosen, targets)
-        artifacts.stages(statuses)
-        artifacts.figures(tree.folder, Registry(tree.project, chosen.artifact))
-    finally:
-        artifacts.validation(tree.folder)
-        artifacts.reports(tree.folder, tree.project, run, chosen.retrain.keep)
+    except StageError:  # what is left is of the stages that came so far
+        _reports(tree, chosen)
+        raise
+    artifacts.stages(statuses)
+    artifacts.figures(tree.folder, Registry(tree.project, chosen.artifact))
+    _reports(tree, chosen)
     commit = tree.record(message, BRANCHES + run, *paths)
     for stage, status in statuses.items():
         logger.info("%s: %s", stage, status)
@@ -93,6 +94,11 @@ def produce(
     drop_old_branches(tree.project, chosen.retrain.keep)
     logger.info("results: git switch %s && dvc checkout", BRANCHES + run)
     return Outcome(stages=statuses, commit=commit, branch=BRANCHES + run)
+
+
+def _reports(tree: Worktree, chosen: Settings) -> None:
+    artifacts.validation(tree.folder)
+    artifacts.reports(tree.folder, tree.project, run_name(), chosen.retrain.keep)
 
 
 def run_name() -> str:

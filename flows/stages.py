@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -65,7 +66,7 @@ def run(folder: Path, settings: Settings, targets: tuple[str, ...] = ()) -> dict
         What became of each stage, in the graph's order.
 
     Raises:
-        StageError: stages failed; what needs them did not run.
+        StageError: stages failed; what needs them did not run, and its outs, another run's, are removed.
     """
     whole, changed = graph.read(folder)
     part = whole.behind(targets)
@@ -81,6 +82,8 @@ def run(folder: Path, settings: Settings, targets: tuple[str, ...] = ()) -> dict
     if failed := [stage for stage, state in states.items() if state.is_failed() or state.is_crashed()]:
         waiting = [stage for stage, state in states.items() if not state.is_completed() and stage not in failed]
         unmet = f"; not run: {', '.join(waiting)}" if waiting else ""
+        for out in (folder / path for stage in waiting for path in whole.outs[stage]):
+            shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
         reasons = "\n".join(f"{stage}: {_reason(states[stage])}" for stage in failed)
         raise StageError(
             f"{', '.join(failed)} failed{unmet}\n{reasons}", passing=all(_in_passing(states[stage]) for stage in failed)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from prefect.client.orchestration import get_client
 
+from flows import artifacts
 from flows import pipeline as module
 from flows.pipeline import pipeline
 from flows.registry import Registry
@@ -109,6 +110,24 @@ def test_a_failed_stage_is_shown_line_by_line_not_retried_and_what_needs_it_does
     assert artifact("validation").endswith("| bad | 1 |")
     assert worktrees(project) == []
     assert len(list((project / "runs" / "reports").rglob("validation.html"))) == 1, "the report outlives the worktree"
+
+
+def test_a_failure_before_the_validation_shows_no_other_commits_validation(project, monkeypatch):
+    shown: list[str] = []
+    monkeypatch.setattr(artifacts, "_markdown", lambda key, _: shown.append(key))
+    graph = (project / "dvc.yaml").read_text()
+    before = (
+        "stages:\n  ingest:\n    cmd: python -c \"raise SystemExit('the source is gone')\"\n    outs: [data/ingested]\n"
+    )
+    after = graph.replace("stages:\n", before).replace(
+        "deps: [data/incoming,", "deps: [data/ingested, data/incoming,", 1
+    )
+    (project / "dvc.yaml").write_text(after)
+    pipelines.commit(project)
+    with pytest.raises(StageError, match="ingest failed; not run: validate"):
+        pipeline(str(project))
+    assert shown == ["parameters"]
+    assert list((project / "runs" / "reports").rglob("*.html")) == []
 
 
 def test_a_failure_that_may_pass_is_retried(project):
