@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vlp import cli, overlays
+from vlp import cli, overlays, worktrees
 from vlp.params import read
 
 PARAMS = """\
@@ -248,6 +248,22 @@ def test_a_run_leaves_the_projects_own_files_alone_and_goes_on_where_it_ended(re
     (worktree / "src" / "tiny.py").write_text("FACTOR = 0\n", encoding="utf-8")
     assert status(run) == 1
     assert "edited by hand: src/tiny.py" in capfd.readouterr().err
+
+
+def test_one_run_at_a_time_has_a_preset_s_folder(repository, capfd):
+    with worktrees.alone(repository / "runs" / "mine"):
+        assert status(["run", "--preset", "mine"]) == 1
+    assert "runs/mine: another run is under way there" in capfd.readouterr().err
+    assert not (repository / "runs" / "mine").exists()
+
+
+@pytest.mark.slow
+def test_a_worktree_that_a_kill_left_half_made_shares_the_cache_all_the_same(repository, raw):
+    worktree = repository / "runs" / "mine"
+    git(repository, "worktree", "add", "--quiet", "--detach", str(worktree), "HEAD")
+    cli.main(["run", "--preset", "mine", "--root", str(raw)])
+    assert metrics(worktree) == {"count": 3, "seed": 8}
+    assert not (worktree / ".dvc" / "cache").exists(), "DVC's cache is the project's"
 
 
 @pytest.mark.slow

@@ -56,7 +56,15 @@ def run(project: Path, folds: int, tasks: Sequence[str], settings: Sequence[str]
 def _fold(
     project: Path, number: int, folds: int, tasks: Sequence[str], settings: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    worktree = worktrees.at_head(project, project / "runs" / "folds" / f"{number + 1}-of-{folds}")
+    worktree = project / "runs" / "folds" / f"{number + 1}-of-{folds}"
+    with worktrees.alone(worktree):
+        worktrees.at_head(project, worktree)
+        _reproduce(worktree, number, folds, tasks, settings)
+        folder = worktree / worktrees.METRICS_FOLDER
+        return {task: json.loads((folder / f"{task}.json").read_text(encoding="utf-8")) for task in tasks}
+
+
+def _reproduce(worktree: Path, number: int, folds: int, tasks: Sequence[str], settings: Sequence[str]) -> None:
     validation = read(worktree / worktrees.PARAMS_FILE)["split"]["validation"]
     shares = {"train": 1 - 1 / folds - validation, "validation": validation, "test": 1 / folds, "turn": number / folds}
     if shares["train"] <= 0:
@@ -64,8 +72,6 @@ def _fold(
     turned = [f"split.{name}={value!r}" for name, value in shares.items()]
     apply(None, [*turned, *settings], worktree / worktrees.PARAMS_FILE)
     worktrees.dvc(worktree, "repro", *(f"evaluate@{task}" for task in tasks))
-    folder = worktree / worktrees.METRICS_FOLDER
-    return {task: json.loads((folder / f"{task}.json").read_text(encoding="utf-8")) for task in tasks}
 
 
 def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

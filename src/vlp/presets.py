@@ -53,13 +53,15 @@ def run(project: Path, name: str, root: Path | None, settings: Sequence[str], ta
 
     Raises:
         PresetError: the preset or the folder is not there.
-        WorktreeError: the repository is not there, or the stages fail.
+        WorktreeError: the repository is not there, another run of the preset is under way, or the stages fail.
     """
     overlay = find(project, name)
     if root is not None and not root.is_dir():
         raise PresetError(f"{root}: no such folder, given as the preset's root")
-    worktree = worktrees.at_head(project, project / "runs" / name, apart_from=[overlay])
+    worktree = project / "runs" / name
     rooted = [f"ingest.root={json.dumps(str(root.resolve()))}"] if root is not None else []
-    apply(overlay, [*rooted, *settings], worktree / worktrees.PARAMS_FILE)
-    worktrees.dvc(worktree, "repro", *targets)
+    with worktrees.alone(worktree):
+        worktrees.at_head(project, worktree, apart_from=[overlay])
+        apply(overlay, [*rooted, *settings], worktree / worktrees.PARAMS_FILE)
+        worktrees.dvc(worktree, "repro", *targets)
     return worktree

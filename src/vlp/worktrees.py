@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from vlp import commands
@@ -14,6 +16,8 @@ from vlp import commands
 PARAMS_FILE = "params.yaml"
 LOCK_FILE = "dvc.lock"
 METRICS_FOLDER = "metrics"
+LOCAL_CONFIG = Path(".dvc") / "config.local"
+"""Remotes and credentials of this machine; in a worktree also where the project's cache is, the last thing it gets."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +47,24 @@ def at_head(project: Path, worktree: Path, apart_from: Sequence[Path] = ()) -> P
     return worktree
 
 
+@contextmanager
+def alone(worktree: Path) -> Iterator[None]:
+    """One run at a time in ``worktree``; the lock goes with the process that holds it.
+
+    DVC records parameters when a stage has ended: whoever changed them meanwhile would be believed.
+
+    Raises:
+        WorktreeError: another run is under way.
+    """
+    worktree.parent.mkdir(parents=True, exist_ok=True)
+    with (worktree.parent / f".{worktree.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WorktreeError(f"{worktree}: another run is under way there") from None
+        yield
+
+
 def fresh(project: Path, worktree: Path) -> None:
     """Make ``worktree``, or bring it to the project's last commit exactly, with the data of it that DVC's cache has.
 
@@ -53,9 +75,8 @@ def fresh(project: Path, worktree: Path) -> None:
         raise WorktreeError(f"{project}: not the root of a git repository, of whose last commit a run is made")
     _warn_of_changes(project, ())
     head = _git(project, "rev-parse", "HEAD").strip()
-    if not (worktree / ".git").exists():
-        _git(project, "worktree", "prune")
-        _git(project, "worktree", "add", "--detach", str(worktree), head)
+    if not (worktree / LOCAL_CONFIG).exists():
+        _add(project, worktree, head)
         _share_cache(project, worktree)
     _git(worktree, "checkout", "--quiet", "--force", "--detach", head)
     restore(worktree)
@@ -118,9 +139,8 @@ def _warn_of_changes(project: Path, apart_from: Sequence[Path]) -> None:
 
 def _bring_to_head(project: Path, worktree: Path) -> None:
     head = _git(project, "rev-parse", "HEAD").strip()
-    if not (worktree / ".git").exists():
-        _git(project, "worktree", "prune")
-        _git(project, "worktree", "add", "--detach", str(worktree), head)
+    if not (worktree / LOCAL_CONFIG).exists():
+        _add(project, worktree, head)
         _remove(worktree, _results(worktree))  # those of the commit's own params.yaml
         _share_cache(project, worktree)
         return
@@ -158,9 +178,16 @@ def environment(project: Path) -> dict[str, str]:
     return commands.environment(PYTHONPATH=os.pathsep.join(part for part in code if part))
 
 
+def _add(project: Path, worktree: Path, commit: str) -> None:
+    """A worktree without the cache's address is one that a kill left half-made, or none yet."""
+    _git(project, "worktree", "prune")
+    if not (worktree / ".git").exists():
+        _git(project, "worktree", "add", "--detach", str(worktree), commit)
+    _git(worktree, "checkout", "--quiet", "--force", "--detach", commit)
+
+
 def _share_cache(project: Path, worktree: Path) -> None:
-    local = Path(".dvc") / "config.local"  # remotes and credentials of this machine
-    if (project / local).exists():
-        shutil.copy(project / local, worktree / local)
     cache = dvc(project, "cache", "dir", capture=True).strip()
+    if (project / LOCAL_CONFIG).exists():
+        shutil.copy(project / LOCAL_CONFIG, worktree / LOCAL_CONFIG)
     dvc(worktree, "cache", "dir", "--local", cache, capture=True)
