@@ -50,6 +50,8 @@ class Ground:
     """Commit settings with which a version can be served, or cannot."""
     stage: str
     """Part of the command line of a stage that takes some time: the moment to kill something."""
+    refusing: str
+    """The same of the stage that bad data fail in: nothing comes after it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +133,7 @@ def _cycle(ground: Ground, plan: tuple[Cycle, ...], number: int) -> dict[str, An
     ground.deploys(cycle.deploys)
     # What was bad is taken away again by the next batch.
     ground.arrive(sum(not each.bad for each in plan[1 : number + 1]) + cycle.bad, bad=cycle.bad)
-    killed = _mischief(ground, cycle.kill)
+    killed = _mischief(ground, cycle)
     _conclude(ground)
     after, outcome = registry.champion(), incoming.seen(project)["outcome"]
     found = {
@@ -219,14 +221,14 @@ def _conclude(ground: Ground) -> None:
 # Mischief
 
 
-def _mischief(ground: Ground, kill: tuple[str, ...]) -> list[str]:
-    """Kill each of ``kill`` outright, worker and server while a stage runs; what was killed."""
+def _mischief(ground: Ground, cycle: Cycle) -> list[str]:
+    """Kill each of ``cycle.kill`` outright, worker and server while a stage runs; what was killed."""
     killed, site = [], Site(ground.project, load(ground.project).serving)
-    for name in kill:
+    for name in cycle.kill:
         if name == "model":
             victims = list(site.servers().values())
         else:
-            victims = [_while_a_stage_runs(ground, name)]
+            victims = [_while_runs(ground, ground.refusing if cycle.bad else ground.stage, name)]
         for victim in victims:
             process = psutil.Process(victim.pid)
             for each in [process, *process.children(recursive=True)]:
@@ -236,11 +238,11 @@ def _mischief(ground: Ground, kill: tuple[str, ...]) -> list[str]:
     return killed
 
 
-def _while_a_stage_runs(ground: Ground, name: str) -> processes.Process:
+def _while_runs(ground: Ground, stage: str, name: str) -> processes.Process:
     deadline, asked = time.monotonic() + PATIENCE_S, 0.0
-    while not any(ground.stage in line for _, line in _of(ground.project)):
+    while not any(stage in line for _, line in _of(ground.project)):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"no {ground.stage!r} runs, during which to kill the {name}")
+            raise TimeoutError(f"no {stage!r} runs, during which to kill the {name}")
         if time.monotonic() - asked > ASK_EVERY_S and not active(ground.project):
             look(ground.project)
             asked = time.monotonic()

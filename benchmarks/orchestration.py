@@ -239,6 +239,7 @@ def unattended(work: Path, most: int | None) -> dict[str, Any]:
         skill=lambda level: scenes_project.skill(folder, level),
         deploys=lambda well: scenes_project.deploys(folder, list(SERVE if well else BROKEN)),
         stage="vlp.stages.pretrain",
+        refusing="vlp.stages.validate",
     )
     with up(folder):
         done = cycles.run(ground, cycles.PLAN, work / "cycles.jsonl", most)

@@ -53,7 +53,14 @@ def ground(standalone) -> Iterator[Ground]:
             pipelines.commit(project, "serve otherwise")
 
     cycles.control(project, "up")
-    yield Ground(project=project, arrive=arrive, skill=skill, deploys=deploys, stage="steps.py side")
+    yield Ground(
+        project=project,
+        arrive=arrive,
+        skill=skill,
+        deploys=deploys,
+        stage="steps.py side",
+        refusing="steps.py validate",
+    )
     cycles.control(project, "down")
 
 
