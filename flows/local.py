@@ -166,7 +166,7 @@ def _server(project: Path, chosen: Settings) -> str:
         processes.refuse_taken(api, "PREFECT_SERVER_API_PORT, or name that server in PREFECT_API_URL")
     server = _prefect(project, "server", arguments, api, environment)
     processes.wait_until_ready(server, "/health", READY_S)
-    return api
+    return server.url  # of the one that ran already, whatever port is asked for now
 
 
 def _prefect(
