@@ -69,7 +69,7 @@ def production(project: Path, site: Site) -> tuple[str, str]:
     return champion.name, httpx.get(site.front().url + "/lineage", trust_env=False).json()["lineage"]["commit"]
 
 
-def test_a_stage_that_was_killed_is_no_conclusion_until_it_happens_again_and_again(project, tmp_path):
+def test_a_stage_that_was_killed_is_no_conclusion_until_it_happens_again_and_again(project, site, tmp_path):
     short = tmp_path / "memory is short"
     short.touch()
     steps = project / "steps.py"
