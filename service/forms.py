@@ -64,6 +64,8 @@ class Fields(IODescriptor):
             form = await request.form(max_files=len(cls.multipart_fields))
         except HTTPException as error:
             raise InvalidArgument(f"the form cannot be read: {error.detail}") from None
+        except UnicodeError as error:
+            raise InvalidArgument(f"the form cannot be read: {error}") from None
         try:
             return {name: await cls._field(name, form) for name in form}
         finally:
@@ -99,7 +101,7 @@ def _listed(value: str) -> list[Any]:
     if value.startswith("["):
         try:
             found = json.loads(value)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return [value]
         if isinstance(found, list):
             return found

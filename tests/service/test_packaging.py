@@ -35,6 +35,10 @@ def test_a_manifest_is_what_kubernetes_takes(manifest: dict) -> None:
     validate(manifest, "1.33", strict=True)
 
 
+def test_a_pod_gets_no_variables_that_look_like_settings() -> None:
+    assert DEPLOYMENT["spec"]["template"]["spec"]["enableServiceLinks"] is False
+
+
 @pytest.mark.parametrize(
     ("path", "schema"),
     [

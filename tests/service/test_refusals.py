@@ -49,6 +49,11 @@ CASES = {
     "too many pixels": (400, "image: too_many_pixels", {"files": {"image": large()}, "data": ONE}),
     "an empty text": (400, "texts[1]: String should have at least 1", {"files": RED, "data": {"texts": ["a", ""]}}),
     "a text without a word": (400, "texts[0]: empty", {"files": RED, "data": {"texts": ["?!"]}}),
+    "a number of five thousand digits": (
+        400,
+        "texts[0]: String should have at most 1000",
+        {"files": RED, "data": {"texts": "[" + "1" * 5000}},
+    ),
     "a text of too many words": (400, "texts[0]: too_long", {"files": RED, "data": {"texts": ["red " * 11]}}),
     "a text too long to look at": (
         400,

@@ -222,7 +222,8 @@ def make(folder: Path, skill: float = 0.7, records: int = 400) -> Path:
     (folder / "dvc.yaml").write_text(STAGES, encoding="utf-8")
     text = f"train:\n  skill: {skill}\nside:\n  pause: 0.0\nevaluate:\n  flaw: none\nserve:\n  manner: well\n"
     (folder / "params.yaml").write_text(text, encoding="utf-8")
-    ignored = "/runs/\n/models/\n/reports/\n/data/?*\n!/data/incoming/\n/data/incoming/?*\n!/data/incoming/*.dvc\n"
+    ignored = "__pycache__/\n/runs/\n/models/\n/reports/\n"
+    ignored += "/data/?*\n!/data/incoming/\n/data/incoming/?*\n!/data/incoming/*.dvc\n"
     (folder / ".gitignore").write_text(ignored, encoding="utf-8")
     (folder / ".dvcignore").write_text("runs\n", encoding="utf-8")
     (folder / "data" / "incoming" / "first.jsonl").write_text(rows(range(records)), encoding="utf-8")
