@@ -62,9 +62,9 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
     Raises:
         SettingsError: a variable that begins with ``VLP_`` is unknown or has an impossible value.
     """
-    given = {
-        name.removeprefix(PREFIX).lower(): value for name, value in environ.items() if name.startswith(PREFIX) and value
-    }
+    # A secret that comes from a file brings its line's end along, which no header can hold.
+    stripped = {name: value.strip() for name, value in environ.items() if name.startswith(PREFIX)}
+    given = {name.removeprefix(PREFIX).lower(): value for name, value in stripped.items() if value}
     try:
         return Settings.model_validate(given)
     except ValidationError as error:

@@ -37,6 +37,11 @@ def test_a_key_that_is_too_short_is_not_repeated() -> None:
     assert "a-key-of-good-length" not in repr(settings.read({"VLP_API_KEY": "a-key-of-good-length"}))
 
 
+def test_a_key_from_a_file_loses_its_line_s_end() -> None:
+    key = settings.read({"VLP_API_KEY": "a-key-of-good-length\n"}).api_key
+    assert key is not None and key.get_secret_value() == "a-key-of-good-length"
+
+
 def test_every_setting_says_what_it_is() -> None:
     assert all(field.description for field in settings.Settings.model_fields.values())
 
