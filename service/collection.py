@@ -60,6 +60,7 @@ class Collection:
             InputError: a text of it is refused.
         """
         index = Index.parse(items, vectors)
+        self._predictor.check_index(index)
         for item in index.items:
             if len(item.texts) > self._settings.max_texts:
                 raise InputError(
@@ -69,7 +70,6 @@ class Collection:
                 raise InputError(
                     f"index: a text of item {item.id!r} has over {self._settings.max_characters} characters"
                 )
-            self._predictor.inputs.cleaned(item.texts, f"index: item {item.id!r}: texts")
         return self._found(index, query)
 
     def _found(self, index: Index, query: Query) -> list[Hit]:

@@ -18,9 +18,12 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from service.settings import read
+
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+_LIMITS = read()
 MULTIPART = "multipart/form-data"
 JSON = "application/json"
 
@@ -60,8 +63,11 @@ class Fields(IODescriptor):
     @classmethod
     async def _form(cls, request: Request) -> dict[str, Any]:
         try:
-            # One part more than there can be texts: then the model's own limit speaks.
-            form = await request.form(max_files=len(cls.multipart_fields))
+            # The guard has bounded the body. Of fields there may be more than can be right: the model says which.
+            most = 2 * _LIMITS.max_texts + len(cls.model_fields) + 1
+            form = await request.form(
+                max_files=len(cls.multipart_fields), max_fields=most, max_part_size=_LIMITS.max_bytes
+            )
         except HTTPException as error:
             raise InvalidArgument(f"the form cannot be read: {error.detail}") from None
         except UnicodeError as error:

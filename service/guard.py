@@ -103,8 +103,7 @@ class Guard:
         try:
             self._authorise(exchange.path, headers)
             if exchange.path in self.endpoints and exchange.method == "POST":
-                body = await self._body(headers, receive, exchange)
-                await self._bounded(scope, body, answer)
+                await self._bounded(scope, headers, receive, answer)
             else:
                 await self.app(scope, receive, answer)
         except RefusedError as refusal:
@@ -147,8 +146,11 @@ class Guard:
             raise RefusedError(HTTPStatus.REQUEST_TIMEOUT, late, {"connection": "close"}) from None
         raise RefusedError(HTTPStatus.BAD_REQUEST, "the connection closed before the request's body was complete")
 
-    async def _bounded(self, scope: Scope, body: bytes, answer: Answer) -> None:
-        """Run the endpoint if there is a place for it, and answer when its time is up, finished or not."""
+    async def _bounded(self, scope: Scope, headers: dict[str, str], receive: Receive, answer: Answer) -> None:
+        """Run the endpoint if there is a place for it, and answer when its time is up, finished or not.
+
+        The place is taken before the body is read: else any number of bodies would lie in memory.
+        """
         if self.taken >= self.places:
             raise RefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS,
@@ -157,9 +159,15 @@ class Guard:
             )
         self.taken += 1
         metrics.IN_FLIGHT.inc()
-        task = asyncio.create_task(self._run(scope, body, answer))
+        try:
+            whole = _replayed(await self._body(headers, receive, answer.exchange))
+        except BaseException:
+            self._release()
+            raise
+        task = asyncio.create_task(self._run(scope, whole, answer))
         self.unfinished.add(task)
-        task.add_done_callback(self._release)
+        task.add_done_callback(self._finished)
+        del whole  # the endpoint has it alone, and drops it when it is read
         done, _ = await asyncio.wait({task}, timeout=self.settings.timeout_s)
         if done:
             await task
@@ -175,12 +183,15 @@ class Guard:
         await answer.refuse(refusal)
         answer.closed = True
 
-    async def _run(self, scope: Scope, body: bytes, answer: Answer) -> None:
-        await self.app(scope, _replayed(body), answer)
+    async def _run(self, scope: Scope, receive: Receive, answer: Answer) -> None:
+        await self.app(scope, receive, answer)
 
-    def _release(self, task: asyncio.Task[None]) -> None:
+    def _release(self) -> None:
         self.taken -= 1
         metrics.IN_FLIGHT.dec()
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._release()
         self.unfinished.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("prediction failed", exc_info=error)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 PREFIX = "VLP_"
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +56,13 @@ class Settings(BaseModel):
     index: Path | None = Field(None, description="a saved index that /retrieve searches in place of the samples")
     records: Path | None = Field(None, description="folder for records of what was served; none are kept without")
 
+    @field_validator("api_key")
+    @classmethod
+    def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch("[!-~]+", key.get_secret_value()):
+            raise ValueError("only letters, digits and signs of ASCII, without spaces, can be sent in a header")
+        return key
+
 
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings that ``environ`` holds.
@@ -84,7 +92,8 @@ def _line(fault: object) -> str:
         known = f"did you mean {variable(near[0])}?" if near else "known: " + ", ".join(map(variable, _names()))
         return f"{variable(name)}: unknown setting; {known}"
     found = "" if name == "api_key" else f", found {fault['input']!r}"  # a secret is never shown
-    return f"{variable(name)}: {fault['msg'][0].lower()}{fault['msg'][1:]}{found}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{variable(name)}: {message[0].lower()}{message[1:]}{found}"
 
 
 def _names() -> list[str]:

@@ -30,6 +30,7 @@ async def index(_: Request) -> Response:
 async def tasks(request: Request) -> Response:
     """What this bundle answers, and the limits of a request."""
     predictor = request.app.state.predictor
+    images = predictor.inputs.image_params  # the tighter of the settings' limits and the bundle's
     return JSONResponse(
         {
             "tasks": list(predictor.tasks),
@@ -37,7 +38,10 @@ async def tasks(request: Request) -> Response:
                 {"name": endpoint.name, "task": endpoint.task} for endpoint in endpoints.available(predictor.tasks)
             ],
             "limits": {
-                name: getattr(SETTINGS, name) for name in ("max_bytes", "max_pixels", "max_texts", "max_characters")
+                "max_bytes": images.max_bytes,
+                "max_pixels": images.max_pixels,
+                "max_texts": SETTINGS.max_texts,
+                "max_characters": SETTINGS.max_characters,
             },
         }
     )

@@ -26,6 +26,13 @@ async function request(path, options = {}) {
   throw new Error(told.error || `The service answered ${answer.status}.`);
 }
 
+/** Whether a key was typed in this tab. */
+export const hasKey = () => sessionStorage.getItem(KEY) !== null;
+
+export async function getFile(path) {
+  return (await request(path)).blob();
+}
+
 export async function get(path) {
   return (await request(path)).json();
 }

@@ -1,6 +1,6 @@
 // The page: which picture, which question, and who answers. Panels are shown for what the bundle answers.
 
-import { get, onLocked } from "./api.js";
+import { get, getFile, hasKey, onLocked } from "./api.js";
 import { make } from "./dom.js";
 import { hide } from "./overlay.js";
 import { PANELS } from "./panels.js";
@@ -67,7 +67,17 @@ function listen() {
   document.addEventListener("paste", (event) => {
     takeFile([...event.clipboardData.files].find((file) => file.type.startsWith("image/")));
   });
-  $("overlay-off").addEventListener("click", hide);
+  $("overlay-off").addEventListener("click", () => {
+    hide(); // and the button with it: the keyboard goes on where texts are typed
+    document.querySelector("[role=tabpanel]:not([hidden]) input")?.focus();
+  });
+  for (const link of document.querySelectorAll("footer a")) {
+    link.addEventListener("click", (event) => {
+      if (!hasKey()) return;
+      event.preventDefault(); // a link carries no key
+      attempt(async () => location.assign(URL.createObjectURL(await getFile(link.getAttribute("href")))));
+    });
+  }
   $("theme").addEventListener("click", () => {
     const dark = getComputedStyle(document.documentElement).colorScheme === "dark";
     setTheme(dark ? "light" : "dark");

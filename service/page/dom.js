@@ -14,6 +14,8 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+export const NO_PICTURE = "Take a picture first.";
+
 export const percent = (share) => `${(100 * share).toFixed(share > 0.995 || share < 0.005 ? 1 : 0)} %`;
 
 /** A bar of a share between 0 and 1; `kind` colours it. */

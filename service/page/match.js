@@ -1,7 +1,7 @@
 // Statements about the picture, each with its probability and, on request, the part of the picture it rests on.
 
 import { ask } from "./api.js";
-import { bar, make, percent, sayForm } from "./dom.js";
+import { NO_PICTURE, bar, make, percent, sayForm } from "./dom.js";
 import { hide, showHeat } from "./overlay.js";
 
 const SHOWN_AT_FIRST = 4;
@@ -20,22 +20,35 @@ export function matchPanel({ limits, picture, announce, attempt, explains }) {
 
   function add(text) {
     typed = true;
-    rows = [{ text }, ...rows.filter((row) => row.text !== text)].slice(0, limits.max_texts);
-    score([rows[0]]);
+    const known = rows.find((row) => row.text === text);
+    const row = known ?? { text };
+    rows = [row, ...rows.filter((one) => one !== row)].slice(0, limits.max_texts);
+    score([row], () => {
+      if (known) return;
+      rows = rows.filter((one) => one !== row);
+      statement.input.value ||= text; // to be mended, or sent again
+    });
   }
 
-  async function score(wanted) {
+  async function score(wanted, refused = () => {}) {
     const current = picture();
+    wanted.forEach((row) => { row.busy = true; });
     draw();
-    if (!current || !wanted.length) return;
+    if (!wanted.length) return;
     await attempt(async () => {
+      if (!current) throw new Error(NO_PICTURE);
       const found = await ask("match", { image: current.blob, texts: wanted.map((row) => row.text) });
       if (picture() !== current) return; // another picture was taken meanwhile
-      found.answers.forEach((answer, index) => { wanted[index].answer = answer; });
+      found.answers.forEach((answer, index) => { Object.assign(wanted[index], { answer, busy: false }); });
       announce(found.answers.map((answer) => `${answer.text}: ${answer.decision}, ${percent(answer.score)}`).join("; "));
       draw();
       if (explains && wanted.length === rows.length) explain(rows[0]);
-    }, () => { rows = rows.filter((row) => row.answer); draw(); });
+    }, () => {
+      if (picture() !== current) return;
+      wanted.forEach((row) => { row.busy = false; });
+      refused();
+      draw();
+    });
   }
 
   async function explain(row) {
@@ -52,15 +65,21 @@ export function matchPanel({ limits, picture, announce, attempt, explains }) {
   }
 
   function draw() {
-    list.replaceChildren(...rows.map(drawn));
+    // Rows are made anew; whoever stood on a button of one stands on it again.
+    const focused = rows.find((row) => row.element?.contains(document.activeElement));
+    const why = document.activeElement.classList.contains("why");
+    rows.forEach((row) => { row.element = drawn(row); });
+    list.replaceChildren(...rows.map((row) => row.element));
+    const button = focused && ((why && focused.element.querySelector(".why")) || focused.element.querySelector(".remove"));
+    button?.focus();
   }
 
   function drawn(row) {
-    const { answer } = row;
+    const { answer, busy } = row;
     const kind = answer ? answer.decision : "waiting";
-    return make("li", { class: `answer${row.chosen ? " chosen" : ""}${answer ? "" : " busy"}` },
+    return make("li", { class: `answer${row.chosen ? " chosen" : ""}${busy ? " busy" : ""}` },
       make("span", { class: "text", text: row.text }),
-      make("span", { class: `verdict ${kind}`, text: answer ? { true: "True", false: "False" }[kind] : "…" }),
+      make("span", { class: `verdict ${kind}`, text: answer ? { true: "True", false: "False" }[kind] : busy ? "…" : "–" }),
       make("div", { class: "measure" }, bar(answer ? answer.score : 0, kind),
         make("output", { text: answer ? percent(answer.score) : "" })),
       make("div", { class: "row-actions" },

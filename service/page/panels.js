@@ -1,7 +1,7 @@
 // The page's tabs, in order; each is shown when the bundle has its endpoint.
 
 import { ask } from "./api.js";
-import { make, percent, sayForm, scoreList } from "./dom.js";
+import { NO_PICTURE, make, percent, sayForm, scoreList } from "./dom.js";
 import { matchPanel } from "./match.js";
 import { hide, showMask } from "./overlay.js";
 
@@ -11,6 +11,7 @@ function typedPanel({ limits, picture, announce, attempt }, { lead, label, place
   const result = make("div", { class: "result" });
   const submit = (text) => attempt(async () => {
     const current = picture();
+    if (!current && (!alone || text === null)) throw new Error(NO_PICTURE);
     result.classList.add("busy");
     try {
       const { element, said } = await run(text, current);
@@ -46,7 +47,11 @@ function pictureOnly({ picture, announce, attempt }, { lead, run }) {
       if (picture() !== current) return;
       result.replaceChildren(element);
       announce(said);
-    }, () => result.replaceChildren());
+    }, () => {
+      if (picture() !== current) return;
+      answered = null; // asked again when the tab is opened again
+      result.replaceChildren();
+    });
   }
   let shown = false;
   return {

@@ -229,6 +229,26 @@ def test_a_file_cut_short_is_truncated_or_corrupt(kind: str, share: float) -> No
     assert refusal(data[: int(len(data) * share)]) in ("truncated", "corrupt")
 
 
+def scanned(data: bytes, scans: int) -> bytes:
+    """A progressive JPEG whose last scan comes ``scans`` times in all."""
+    last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    return data[:end] + data[last:end] * (scans - 1) + data[end:]
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused_before_it_is_decoded() -> None:
+    plain = encoded(noise(), "JPEG", progressive=True)
+    assert prepare(plain, PARAMS).format == "JPEG"
+    assert refusal(scanned(plain, 1000)) == "too_many_scans"
+
+
+def test_only_the_scans_of_the_picture_itself_count() -> None:
+    plain = encoded(quarters(), "JPEG", progressive=True)
+    film = b"\xff\xda" * 1000
+    thumbnail = b"\xff\xe2" + (2 + len(film)).to_bytes(2) + film
+    for data in (plain + film, plain[:2] + thumbnail + plain[2:]):
+        assert (prepare(data, PARAMS).pixels == prepare(plain, PARAMS).pixels).all()
+
+
 def test_a_png_without_its_last_chunk_is_truncated_though_it_decodes() -> None:
     assert refusal(encoded(noise())[:-12]) == "truncated"
 

@@ -44,6 +44,10 @@ def test_what_is_excluded_is_no_answer() -> None:
     assert names(compass(), at(0), 4, exclude=["east", "nowhere"]) == ["north-east", "north", "west"]
 
 
+def test_an_item_that_is_excluded_twice_costs_no_other_answer() -> None:
+    assert names(compass(), at(0), 4, exclude=["east", "east", "east"]) == names(compass(), at(0), 4, exclude=["east"])
+
+
 def test_a_history_is_the_direction_of_its_mean() -> None:
     index = compass()
     query = direction(index.vectors_of(["east", "north"]))
@@ -102,6 +106,10 @@ def npy(array: np.ndarray) -> bytes:
     return out.getvalue()
 
 
+def headed(header: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(32)
+
+
 def test_an_index_that_was_sent_is_the_index_that_was_saved(tmp_path: Path) -> None:
     again = Index.parse(*sent(compass(), tmp_path / "index"))
     assert again.items == compass().items
@@ -119,8 +127,19 @@ def test_an_index_that_was_sent_is_the_index_that_was_saved(tmp_path: Path) -> N
         (npy(np.array([object()] * 4)), "expected rows of 32-bit floats, found object"),
         # A header that promises what is not there must not have the memory for it.
         (npy(np.zeros((4, 2), np.float32)).replace(b"(4, 2)", b"(4000000000000, 2)"), "NPY file|32-bit floats"),
+        (headed(b"{'descr': ('<f4', 4) + 'a', 'shape': (4, 2)"), "not an NPY file"),
+        (headed(b"{'descr': '<f4',\n 'shape': (4, 2"), "not an NPY file"),
+        (headed(b"  {\n 'descr'\n  }\n }"), "not an NPY file"),
+        (headed(b"(" * 9000), "not an NPY file"),
+        (headed(b"{[]: 1, 'descr': '<f4', 'fortran_order': False, 'shape': (4, 2)}"), "not an NPY file"),
+        (headed(b"{'descr': [1], 'fortran_order': False, 'shape': (4, 2)}"), "not an NPY file"),
+        (headed(b"{'descr': '<f4', 'fortran_order': False, 'shape': 4}"), "not an NPY file"),
+        (headed(b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 1" + b"0" * 5000 + b")}"), "not an NPY file"),
     ],
-    ids=["nothing", "half a header", "doubles", "zeros", "nan", "objects", "a promise"],
+    ids=[
+        *("nothing", "half a header", "doubles", "zeros", "nan", "objects", "a promise", "a sum", "no end", "indented"),
+        *("deep", "no key", "no type", "no shape", "many digits"),
+    ],
 )
 def test_vectors_that_were_sent_are_not_believed(tmp_path: Path, vectors: bytes, problem: str) -> None:
     items, _ = sent(compass(), tmp_path / "index")
@@ -137,8 +156,9 @@ def test_vectors_that_were_sent_are_not_believed(tmp_path: Path, vectors: bytes,
         (b'{"format": 1}', "not the items of an index"),
         (b'{"format": 1, "model": "m", "items": [{"id": "a", "texts": "word"}]}', "expected a list of texts"),
         (b'{"format": 1, "model": "m", "items": []}', "0 items, but vectors of shape"),
+        (b'{"format": 1, "model": "m", "items": [{"id": "\\ud800", "texts": []}]}', "surrogates not allowed"),
     ],
-    ids=["deep", "no text", "a list", "no items", "one text", "too few"],
+    ids=["deep", "no text", "a list", "no items", "one text", "too few", "half a pair"],
 )
 def test_items_that_were_sent_are_not_believed(tmp_path: Path, items: bytes, problem: str) -> None:
     _, vectors = sent(compass(), tmp_path / "index")

@@ -12,8 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.bundles import COLOURS, png
+from support.bundles import COLOURS, IMAGE_PARAMS, png
 from support.served import Server
+from vlp.preprocessing.image import ImageParams
 from vlp.runtime.predictor import Predictor
 from vlp.runtime.served import Served
 
@@ -58,6 +59,12 @@ def test_the_map_shows_what_speaks_for_the_text_and_what_against(client: httpx.C
     assert found["decision"] == "true"
     assert found["score"] == pytest.approx(Predictor.open(bundle).match(png("red"), ["a red square"])[0].score)
     assert [len(row) for row in found["heat"]] == [12] * 12
+
+
+def test_limits_are_the_tighter_of_the_settings_and_the_bundle_s(client: httpx.Client) -> None:
+    limits, of_bundle = client.get("/tasks").json()["limits"], ImageParams.model_validate(IMAGE_PARAMS)
+    assert limits["max_bytes"] == min(200_000, of_bundle.max_bytes)
+    assert limits["max_pixels"] == min(16_000_000, of_bundle.max_pixels)
 
 
 def test_lineage_tells_what_is_served(client: httpx.Client, bundle: Path) -> None:

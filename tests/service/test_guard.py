@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -104,6 +105,30 @@ def test_one_request_too_many_is_refused_at_once_and_the_others_are_answered() -
         assert (await call(guard))[0] == 200
 
     asyncio.run(play())
+
+
+def test_a_body_that_still_comes_has_a_place_already() -> None:
+    async def play() -> None:
+        guard = guarded(echo, max_concurrency=2, upload_timeout_s=0.3)
+        held = [asyncio.create_task(call(guard, pieces=(b"a", b"b"), pause=9)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        assert (await call(guard, pieces=(b"c",)))[0] == 429
+        assert [(await task)[0] for task in held] == [408, 408]
+        assert (await call(guard, pieces=(b"c",)))[0] == 200
+        assert guard.taken == 0
+
+    asyncio.run(play())
+
+
+def test_a_body_is_held_by_its_endpoint_alone() -> None:
+    async def count(_: Any, receive: Any, send: Any) -> None:
+        body = (await receive())["body"]
+        holders = sys.getrefcount(body)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": json.dumps(holders).encode()})
+
+    body = b"two pieces make a body of its own"
+    assert asyncio.run(call(guarded(count), pieces=(body, body)))[2] == 2  # the name, and the counting of it
 
 
 def test_pages_and_health_are_answered_whatever_waits() -> None:

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from support.browser import chromium
 from support.bundles import png
-from support.served import Server
+from support.served import Server, served
 
 pytestmark = pytest.mark.slow
 
@@ -77,6 +77,51 @@ def test_why_lays_the_map_over_the_picture(page: Page, tmp_path: Path) -> None:
     page.get_by_role("button", name="Hide").click()
     expect(page.locator("#stage")).to_have_class("stage")
     expect(row.locator(".why")).to_have_text("Why?")
+
+
+def test_the_keyboard_stays_where_it_was(page: Page, tmp_path: Path) -> None:
+    show(page, tmp_path, "red")
+    say(page, "a red square")
+    row = page.locator(".answer", has_text="a red square")
+    row.locator(".why").focus()
+    page.keyboard.press("Enter")
+    expect(row.locator(".why")).to_have_text("Shown on the picture")
+    expect(row.locator(".why")).to_be_focused()
+    page.get_by_role("button", name="Hide").focus()
+    page.keyboard.press("Enter")
+    expect(row.locator(".why")).to_have_text("Why?")
+    expect(page.get_by_label("A statement about the picture")).to_be_focused()
+
+
+def test_a_refused_picture_or_text_costs_no_statement(page: Page, tmp_path: Path) -> None:
+    show(page, tmp_path, "red")
+    say(page, "a red square")
+    row = page.locator(".answer", has_text="a red square")
+    expect(row.locator(".verdict")).to_have_text("True")
+    say(page, "?!")
+    expect(page.get_by_role("alert").first).to_contain_text("empty: no letter")
+    expect(page.get_by_label("A statement about the picture")).to_have_value("?!")
+    (tmp_path / "text.png").write_text("no picture")
+    page.locator("#file").set_input_files(tmp_path / "text.png")
+    expect(page.get_by_role("alert").first).to_contain_text("not_an_image")
+    expect(row.locator(".verdict")).to_have_text("–")
+    show(page, tmp_path, "red")
+    expect(row.locator(".verdict")).to_have_text("True")
+
+
+def test_without_a_picture_it_asks_for_one(browser: Browser, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "samples").mkdir()
+    with (
+        served(bundle, tmp_path / "run", samples=tmp_path / "samples") as server,
+        browser.new_context(base_url=server.url) as context,
+    ):
+        page = context.new_page()
+        page.goto("/")
+        say(page, "a red square")
+        expect(page.get_by_role("alert").first).to_have_text("Take a picture first.")
+        show(page, tmp_path, "red")
+        say(page, "a red square")
+        expect(page.locator(".answer", has_text="a red square").locator(".verdict")).to_have_text("True")
 
 
 def test_samples_bring_statements_to_try(page: Page) -> None:
@@ -183,3 +228,5 @@ def test_a_locked_service_asks_for_its_key(browser: Browser, locked: tuple[Serve
         page.get_by_role("button", name="Open").click()
         expect(page.locator(".answer .verdict").first).to_have_text(re.compile("True|False"))
         assert page.evaluate("localStorage.getItem('vlp-key')") is None
+        page.get_by_role("link", name="Lineage").click()
+        expect(page.locator("body")).to_contain_text('"bundle"')

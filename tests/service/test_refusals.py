@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from io import BytesIO
+from typing import Any
 
 import httpx
 import pytest
@@ -32,6 +33,7 @@ def large() -> bytes:
     return out.getvalue()
 
 
+FIELDS: dict[str, Any] = {"files": RED, "data": {"texts": ["red"] * 1001}}
 CASES = {
     "no image": (400, "image: Field required", {"files": {"other": b"x"}, "data": ONE}),
     "no texts": (400, "texts: Field required", {"files": RED}),
@@ -61,6 +63,7 @@ CASES = {
         {"files": RED, "data": {"texts": ["r" * 1001]}},
     ),
     "too many texts": (400, "texts: List should have at most 8", {"files": RED, "data": {"texts": ["red"] * 9}}),
+    "more fields than a form may have": (400, "the form cannot be read: Too many fields", FIELDS),
     "numbers for texts": (400, "texts[0]: Input should be a valid string", {"files": RED, "data": {"texts": "[1]"}}),
     "half a character": (400, "texts[0]", {"files": RED, "data": {"texts": '["\\ud800"]'}}),
     "JSON": (415, "expected multipart/form-data", {"json": {"image": "x", "texts": ["x"]}}),

@@ -42,6 +42,13 @@ def test_a_key_from_a_file_loses_its_line_s_end() -> None:
     assert key is not None and key.get_secret_value() == "a-key-of-good-length"
 
 
+@pytest.mark.parametrize("key", ["schlüssel-der-langen-art", "a key with spaces in it", "a-key-of-good\tlength"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(settings.SettingsError, match="VLP_API_KEY: only letters, digits and signs of ASCII") as caught:
+        settings.read({"VLP_API_KEY": key})
+    assert key not in str(caught.value)
+
+
 def test_every_setting_says_what_it_is() -> None:
     assert all(field.description for field in settings.Settings.model_fields.values())
 

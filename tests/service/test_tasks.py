@@ -159,6 +159,12 @@ def sent(predictor: Predictor, tmp_path: Path) -> dict[str, bytes]:
     }
 
 
+def npy(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
+
+
 def test_an_index_that_is_sent_along_is_searched(
     whole_client: httpx.Client, predictor: Predictor, sent: dict[str, bytes]
 ) -> None:
@@ -177,7 +183,9 @@ def test_an_index_that_is_sent_along_is_searched(
         ({"model": "another"}, "made by another model"),
         ({"texts": ["word"] * 65}, "item 'round' has 65 texts, 64 allowed"),
         ({"texts": ["w" * 1001]}, "a text of item 'round' has over 1000 characters"),
-        ({"texts": ["?!"]}, "item 'round': texts[0]: empty"),
+        ({"vectors": npy(np.eye(3, 2, dtype=np.float32))}, "vectors.npy: expected vectors of length one"),
+        ({"vectors": npy(np.eye(3, dtype=np.float32))}, "the index has vectors of width 3"),
+        ({"id": "\ud800"}, "index.json: not the items of an index"),
     ],
 )
 def test_a_wrong_index_is_refused_with_a_reason(
@@ -185,13 +193,26 @@ def test_a_wrong_index_is_refused_with_a_reason(
 ) -> None:
     about = json.loads(sent["index"])
     about["model"] = change.pop("model", about["model"])
-    about["items"][0]["texts"] = change.pop("texts", about["items"][0]["texts"])
+    for name in ("id", "texts"):
+        about["items"][0][name] = change.pop(name, about["items"][0][name])
     files = {
         name: value
         for name, value in (sent | {"index": json.dumps(about).encode()} | change).items()
         if value is not None
     }
     answer = whole_client.post("/retrieve", files=files, data={"texts": TEXTS[:1]})
+    assert (answer.status_code, reason in answer.json()["error"]) == (400, True), answer.text
+
+
+def test_a_text_of_a_sent_index_is_judged_when_it_is_looked_at(
+    whole_client: httpx.Client, sent: dict[str, bytes]
+) -> None:
+    about = json.loads(sent["index"])
+    about["items"][0]["texts"] = ["?!"]
+    files = sent | {"index": json.dumps(about).encode()}
+    assert whole_client.post("/retrieve", files=files, data={"texts": TEXTS[:1]}).status_code == 200
+    answer = whole_client.post("/retrieve", files=files | {"image": PICTURES[0]})
+    reason = "index: item 'round': texts[0]: empty"
     assert (answer.status_code, reason in answer.json()["error"]) == (400, True), answer.text
 
 

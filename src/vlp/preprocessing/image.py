@@ -11,12 +11,15 @@ Decisions:
   gives the same bytes whatever colour engine a machine has.
 * **Large JPEGs** are decoded at a half, a quarter or an eighth of their size, as long as that is at least
   ``jpeg_margin`` times the prepared size; docs/data.md has the measured difference from a full decoding.
+* **Scans of a JPEG** are counted before it is decoded: each goes over the whole picture, so that a file of a few
+  megabytes could keep a decoder busy for minutes. Encoders write a dozen.
 
 Source: Pillow's modes, https://pillow.readthedocs.io/en/stable/handbook/concepts.html#modes
 """
 
 from __future__ import annotations
 
+import re
 import struct
 import threading
 import warnings
@@ -46,6 +49,9 @@ EXTENSIONS = {
 
 _PILLOW_WARNS_ABOVE = 89_478_485  # Image.MAX_IMAGE_PIXELS: our own limit must speak first
 _ORIENTATION = 0x0112
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+# A marker with a segment behind it, or the end: in coded data FF is followed by 00 or by one of D0 to D7.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -109,6 +115,7 @@ class ImageParams(Section):
     jpeg_margin: float = Field(
         2.0, ge=1.0, le=8.0, description="sides of a JPEG that is decoded at a reduced scale, over the prepared size"
     )
+    max_scans: int = Field(100, ge=1, description="passes over the picture of a progressive JPEG")
     min_side: int = Field(8, ge=1, description="pixels of the shorter side")
     max_aspect: float = Field(10.0, ge=1.0, description="longer side over shorter side")
 
@@ -140,7 +147,7 @@ def prepare(data: bytes, params: ImageParams) -> Prepared:
 
     Raises:
         ImageError: ``empty``, ``too_many_bytes``, ``not_an_image``, ``truncated``, ``corrupt``, ``animated``,
-            ``tiny``, ``too_many_pixels``, ``extreme_aspect`` or ``unsupported_mode``.
+            ``tiny``, ``too_many_pixels``, ``too_many_scans``, ``extreme_aspect`` or ``unsupported_mode``.
     """
     with _opened(data, params, FORMATS) as image:
         notes, mode, shown = set[str](), image.mode, image.size
@@ -208,6 +215,8 @@ def _opened(data: bytes, params: ImageParams, formats: tuple[str, ...]) -> Itera
             _check_header(image, params)
             if image.format == "PNG" and b"IEND" not in data:
                 raise ImageError("truncated", "the file ends before the picture does")
+            if image.format in ("JPEG", "MPO") and _scans(data, params.max_scans) > params.max_scans:
+                raise ImageError("too_many_scans", f"the JPEG has more than the allowed {params.max_scans} scans")
             yield image
     except Image.DecompressionBombError as error:
         raise ImageError("too_many_pixels", str(error)) from None
@@ -236,6 +245,25 @@ def _check_header(image: Any, params: ImageParams) -> None:
     # A JPEG with previews or a depth map behind it (MPO, as telephones write) is still one picture.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         raise ImageError("animated", "more than one frame or page")
+
+
+def _scans(jpeg: bytes, most: int) -> int:
+    """How many scans the first picture of a file has, counted no further than one above ``most``.
+
+    Thumbnails inside a segment and whatever follows the picture (a second one, a film) do not count.
+
+    Source: ITU-T T.81, annex B.1, https://www.w3.org/Graphics/JPEG/itu-t81.pdf
+    """
+    found, place = 0, 2
+    if jpeg.count(bytes((0xFF, _START_OF_SCAN))) <= most:
+        return 0  # not even if all of them were: nearly every file
+    while found <= most and (marker := _MARKER.search(jpeg, place)):
+        kind = jpeg[marker.start() + 1]
+        if kind == _END_OF_IMAGE:
+            break
+        found += kind == _START_OF_SCAN
+        place = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2])
+    return found
 
 
 def _ends_early(data: bytes) -> bool:

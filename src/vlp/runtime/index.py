@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import tokenize
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,18 @@ from vlp.files import atomic
 
 FORMAT = 1
 ITEMS, VECTORS = "index.json", "vectors.npy"
+# What NumPy's reader of a header raises, which takes it for Python's text of a dictionary.
+_HEADER_FAULTS = (
+    ValueError,
+    LookupError,
+    TypeError,
+    EOFError,
+    SyntaxError,
+    MemoryError,
+    RecursionError,
+    OverflowError,
+    tokenize.TokenError,
+)
 _UNIT = 1e-3
 """How far from one the length of a vector may be that somebody sent."""
 
@@ -33,7 +46,7 @@ class SearchError(ValueError):
 class Item:
     """What is indexed: a name of the caller's own, and what is said of it, if anything.
 
-    ``texts`` are clean; they are what a second stage can look at once more.
+    ``texts`` are what a second stage can look at once more, and are cleaned then.
     """
 
     id: str
@@ -95,7 +108,7 @@ class Index:
         if query.shape != self.vectors.shape[1:]:
             raise SearchError(f"a query of shape {query.shape}, but vectors of width {self.vectors.shape[1]}")
         similarity = self.vectors @ query.astype(np.float32)
-        out = [self._place[name] for name in exclude if name in self._place]
+        out = sorted({self._place[name] for name in exclude if name in self._place})
         similarity[out] = -np.inf
         count = max(0, min(k, len(self) - len(out)))
         # Only the best are put in order: an index can be large.
@@ -151,8 +164,8 @@ class Index:
         try:
             items = [_item(item) for item in about["items"]]
             return cls(items, vectors, str(about["model"]))
-        except (KeyError, TypeError) as error:
-            raise SearchError(f"{path}: not the items of an index ({error!r})") from None
+        except (KeyError, TypeError, UnicodeEncodeError) as error:
+            raise SearchError(f"{path}: not the items of an index ({error!r:.200})") from None
 
 
 def direction(vectors: np.ndarray) -> np.ndarray:
@@ -174,7 +187,9 @@ def _item(told: dict[str, Any]) -> Item:
     texts = told["texts"]
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise TypeError(f"texts: expected a list of texts, found {texts!r:.80}")
-    return Item(id=str(told["id"]), texts=tuple(texts))
+    name = str(told["id"])
+    "".join((name, *texts)).encode()  # half of a surrogate pair, which JSON can hold, could be answered to nobody
+    return Item(id=name, texts=tuple(texts))
 
 
 def _parsed(about: bytes, path: Path) -> dict[str, Any]:
@@ -197,8 +212,8 @@ def _array(data: bytes) -> np.ndarray:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, fortran, kind = read(file)
-    except (ValueError, KeyError, EOFError, RecursionError) as error:
-        raise SearchError(f"{VECTORS}: not an NPY file ({error})") from None
+    except _HEADER_FAULTS as error:
+        raise SearchError(f"{VECTORS}: not an NPY file ({' '.join(str(error).split())[:200]})") from None
     held = len(data) - file.tell()
     if kind != np.float32 or fortran or len(shape) != 2 or min(shape) < 0 or 4 * shape[0] * shape[1] != held:
         raise SearchError(f"{VECTORS}: expected rows of 32-bit floats, found {kind} {shape} in {held} bytes")

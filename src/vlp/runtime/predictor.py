@@ -290,7 +290,7 @@ class Predictor:
             At most ``k`` hits, best first.
 
         Raises:
-            ImageError, InputError: the query is refused.
+            ImageError, InputError: the query, or a text of an item that is looked at again, is refused.
             SearchError: there is no query, an id is unknown, or another model made the index.
             BundleError: the bundle has no retrieval task.
         """
@@ -302,7 +302,10 @@ class Predictor:
         """Refuse an index whose vectors are not comparable with this bundle's.
 
         Raises:
-            SearchError: another model made it.
+            SearchError: another model made it, or its vectors are of another width than it says.
+            BundleError: the bundle has no retrieval task.
         """
         if index.model != self.bundle.embedder:
             raise SearchError(f"the index was made by another model than bundle {self.bundle.name}; make it again")
+        if index.vectors.shape[1] != (width := self.task("retrieval").width):
+            raise SearchError(f"the index has vectors of width {index.vectors.shape[1]}, this bundle makes {width}")

@@ -22,6 +22,13 @@ Open = Callable[[str], bytes]
 class Answers(base.Answering):
     """Graphs ``image`` and ``text`` (to unit vectors) and ``score`` (features and one text → a logit and a prior)."""
 
+    @property
+    def width(self) -> int:
+        """W of the vectors."""
+        width = self.graphs["text"].part.outputs[0].shape[-1]
+        assert isinstance(width, int)
+        return width
+
     def embed_image(self, image: bytes) -> np.ndarray:
         """As of ``Predictor.embed_image``."""
         return self.embed_image_prepared(self.inputs.pixels(image))
@@ -36,11 +43,8 @@ class Answers(base.Answering):
 
     def embed_text_prepared(self, texts: Sequence[str]) -> np.ndarray:
         """``embed_text`` from where preprocessing ends: cleaned texts."""
-        graph = self.graphs["text"]
-        vectors = [graph(self.inputs.tokens(some))["text_embedding"] for some in _pieces(texts)]
-        width = graph.part.outputs[0].shape[-1]
-        assert isinstance(width, int)
-        return np.concatenate(vectors) if vectors else np.empty((0, width), np.float32)
+        vectors = [self.graphs["text"](self.inputs.tokens(some))["text_embedding"] for some in _pieces(texts)]
+        return np.concatenate(vectors) if vectors else np.empty((0, self.width), np.float32)
 
     def features(self, pixels: np.ndarray) -> Features:
         """What the graphs make of one image once, for any number of texts."""
@@ -67,8 +71,7 @@ class Answers(base.Answering):
                 raise SearchError(f"item {name!r}: neither an image nor a text")
             items.append(Item(id=name, texts=tuple(said)))
             vectors.append(direction(np.concatenate(parts)))
-        width = self.embed_text_prepared(()).shape[1]
-        return Index(items, np.stack(vectors) if vectors else np.empty((0, width), np.float32), model)
+        return Index(items, np.stack(vectors) if vectors else np.empty((0, self.width), np.float32), model)
 
     def retrieve(
         self, index: Index, image: bytes | None, texts: Sequence[str], like: Sequence[str], k: int, look: Open | None
@@ -99,7 +102,11 @@ class Answers(base.Answering):
         if like or not rerank:
             return found[:k]
         if features is not None and not texts and any(hit.item.texts for hit in found[:rerank]):
-            found = self._again(found, "image_to_text", lambda item: self.telling(features, item.texts))
+            found = self._again(
+                found,
+                "image_to_text",
+                lambda item: self.telling(features, self.inputs.cleaned(item.texts, f"index: item {item.id!r}: texts")),
+            )
         elif features is None and look is not None:
             opened = look
             found = self._again(
