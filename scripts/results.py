@@ -157,7 +157,16 @@ def benchmark(name: str) -> str:
     lines += [
         f"| `{key}` | | {sign} {aim:g} | **not measured** |" for key, (sign, aim) in aims.items() if key not in shown
     ]
+    for key, rows in found.items():
+        if key not in _ABOUT and isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
+            lines += ["", f"`{key}`:", "", *_rows(rows)]
     return "\n".join(lines) + "\n"
+
+
+def _rows(rows: list[dict[str, Any]]) -> list[str]:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[("" if row.get(name) is None else str(row[name])) for name in names] for row in rows]
+    return [f"| {' | '.join(line)} |" for line in (names, ["---"] * len(names), *cells)]
 
 
 def real_input(preset: str) -> str:
@@ -179,7 +188,8 @@ def real_input(preset: str) -> str:
 
 def _told(found: dict[str, Any]) -> str:
     machine = found["machine"]
-    gpu = f", {found['device']}" if "device" in found else ""
+    cards = dict.fromkeys(found.get("devices", {}).values())
+    gpu = "".join(f", {card}" for card in cards)
     return f"`{found['command']}`, {found['at'][:10]}, {machine['processor']}, {machine['cores']} cores{gpu}"
 
 
