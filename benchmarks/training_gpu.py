@@ -61,8 +61,8 @@ PRESETS = ("resnet50-bert", "resnet50-bert-fusion")
 PHASE = "read"
 BATCHES = (64, 128, 256)
 SMOKE = {"look": (0.15, 64, 1e-3), "point": (0.1, 128, 4e-4), "read": (0.6, 128, 4e-4), "matching": (0.15, 128, 2e-4)}
-"""Of each phase of the smoke run: its share of the seconds, images a step, learning rate (that of the default, a sixth as
-wide, over the width: Yang et al. 2022, https://arxiv.org/abs/2203.03466)."""
+"""Of each phase of the smoke run: its share of the seconds, images a step, learning rate: that of the default, a sixth
+as wide, over the width (Yang et al. 2022, https://arxiv.org/abs/2203.03466)."""
 
 
 @dataclass(frozen=True, slots=True)
