@@ -43,9 +43,8 @@ def make(folder: Path, count: int, size: int, seed: int = 11) -> Made:
 def _make(folder: Path, count: int, size: int, seed: int) -> None:
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     params = scenes.Params(records=count, image_size=size, captions=6, faults=0.0)
-    params_of_image = image.ImageParams(size=size)
-    records = list(ordered_map(partial(scenes.record, params=params, seed=seed), range(count)))
-    found = list(ordered_map(partial(_example, params=params_of_image), records))
+    one = partial(_one, params=params, seed=seed, image_params=image.ImageParams(size=size))
+    records, found = zip(*ordered_map(one, range(count)), strict=True)
     texts = sorted({each for example in found for each in examples.texts(example)})
     tokenizer = text.train_tokenizer(texts, TEXT)
     ids = dict(zip(texts, text.encode(tokenizer, texts, TEXT), strict=True))
@@ -61,6 +60,11 @@ def _make(folder: Path, count: int, size: int, seed: int) -> None:
     write_json(folder / "summary.json", summary)
     rows = [row for record in train for row in _plain(folder, record)]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def _one(number: int, params: scenes.Params, seed: int, image_params: image.ImageParams) -> tuple[Record, Example]:
+    record = scenes.record(number, params=params, seed=seed)
+    return record, _example(record, image_params)
 
 
 def _example(record: Record, params: image.ImageParams) -> Example:
