@@ -61,7 +61,7 @@ def _installed(name: str) -> bool:
 
 def write(name: str, found: dict[str, Any]) -> None:
     """Write ``benchmarks/results/<name>.json``, and print its ratios."""
-    whole = {"machine": machine(), **_made(), **found}
+    whole = {"machine": machine(), **made(), **found}
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({key: value for key, value in found.items() if key not in ("samples", "rounds")}, indent=1))
@@ -71,11 +71,11 @@ def add(name: str, key: str, found: dict[str, Any]) -> None:
     """Write one part of ``benchmarks/results/<name>.json``, which another run has made; and print it."""
     path = RESULTS / f"{name}.json"
     whole = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"machine": machine()}
-    path.write_text(json.dumps({**whole, key: {**_made(), **found}}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({**whole, key: {**made(), **found}}, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
 
 
-def _made() -> dict[str, Any]:
+def made() -> dict[str, Any]:
     """By what command, at what commit, and when."""
     # Where the files were copied to without their history, whoever copied them says of which commit they are.
     asked = ["git", "rev-parse", "HEAD"]

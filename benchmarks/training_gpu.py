@@ -62,9 +62,8 @@ PHASE = "read"
 BATCHES = (64, 128, 256)
 SMOKE = {"look": (0.13, 64, 1e-3), "point": (0.14, 64, 4e-4), "read": (0.58, 64, 4e-4), "matching": (0.15, 64, 2.5e-4)}
 """Of each phase of the smoke run: its share of the seconds, images a step, learning rate."""
-TEXT_RATE = 0.1
-"""Of the text encoder's layers, in parts of the learning rate. At the whole of it all tokens have become one within
-twenty steps, and stay so: twelve layers whose norms follow the sums (docs/experiments.md)."""
+RATES = {"text_encoder": 0.1}
+"""At the whole rate all tokens have become one within twenty steps, and stay so: docs/experiments.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +101,9 @@ def main() -> None:
     for part in arguments.parts:
         start = time.perf_counter()
         found |= PARTS[part](setting)
-        # Parts of one file may have been measured on different days, and cards.
+        # A GPU is lent for minutes: parts of one file may come from different days, and cards.
         card = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-        found["devices"] = {**found.get("devices", {}), part: card}
+        found["runs"] = {**found.get("runs", {}), part: {"device": card, **harness.made()}}
         found[f"{part}_s"] = round(time.perf_counter() - start, 1)
         harness.write(name, found)
 
@@ -376,23 +375,19 @@ def _fitted(
     left = seconds - (time.perf_counter() - begin)
     steps = max(4, round(left / median(taken[3:])))
     whole = _recipe(
-        setting, recipe, batch_size=batch, steps=steps, learning_rate=rate, warmup_share=0.1, save_every=0,
+        setting, recipe, batch_size=batch, steps=steps, learning_rate=rate, rates=RATES, warmup_share=0.1, save_every=0,
         log_every=max(1, steps // 6),
     )  # fmt: skip
     train = prepared.split("train")
     plans = Plans(len(train), batch, steps, seed)
     batches = loader(train, module.collate, plans, seed=seed, workers=setting.workers)
-    history = fit(module, batches, whole, weights, rates=_rate)
+    history = fit(module, batches, whole, weights)
     wanted = ("tag_overlap", "looked_there", "itm_loss", "pair_accuracy", "mlm_accuracy", "answer_accuracy", "accuracy")
     return {
         "steps": steps,
         "images_per_second": round(history.examples_per_second, 1),
         "curve": [{name: row[name] for name in ("step", *wanted) if name in row} for row in history.rows],
     }
-
-
-def _rate(parameter: str) -> float:
-    return TEXT_RATE if "text_encoder.bert.encoder." in parameter else 1.0
 
 
 def _judged(setting: Setting, task: Any) -> float:

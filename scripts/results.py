@@ -188,12 +188,14 @@ def real_input(preset: str) -> str:
 
 def _told(found: dict[str, Any]) -> str:
     machine = found["machine"]
-    cards = dict.fromkeys(found.get("devices", {}).values())
-    gpu = "".join(f", {card}" for card in cards)
-    return f"`{found['command']}`, {found['at'][:10]}, {machine['processor']}, {machine['cores']} cores{gpu}"
+    where = f"{machine['processor']}, {machine['cores']} cores"
+    if "runs" not in found:
+        return f"`{found['command']}`, {found['at'][:10]}, {where}"
+    parts = (f"`{part}` by `{run['command']}`, {run['at'][:10]}, {run['device']}" for part, run in found["runs"].items())
+    return f"{where}; {'; '.join(parts)}"
 
 
-_ABOUT = ("machine", "command", "commit", "at", "samples")
+_ABOUT = ("machine", "command", "commit", "at", "runs", "samples")
 
 
 def _flat(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -4,11 +4,14 @@ tasks can hold one.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from vlp.params import Section
+
+Part = Literal["image_encoder", "text_encoder", "fusion"]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Recipe(Section):
@@ -17,6 +20,9 @@ class Recipe(Section):
     steps: int = Field(gt=0)
     batch_size: int = Field(gt=0, description="images a step, over all processes")
     learning_rate: float = Field(gt=0, description="at the top of the schedule")
+    rates: dict[Part, Share] = Field(
+        default={}, description="of a part of the backbone, in parts of learning_rate; 1 where it is not named"
+    )
     warmup_share: float = Field(ge=0, lt=1, description="of the steps, from zero to the top")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     weight_decay: float = Field(ge=0, description="of matrices; never of biases, norms and embeddings")
@@ -38,9 +44,6 @@ class Recipe(Section):
     shard: bool = Field(
         default=False, description="with several processes: weights and optimiser states in parts (FSDP), not copies"
     )
-
-
-Part = Literal["image_encoder", "text_encoder", "fusion"]
 
 
 class LoraParams(Section):

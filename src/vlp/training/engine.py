@@ -47,6 +47,14 @@ def parameter_groups(
     ]
 
 
+def _by_part(recipe: Recipe, rates: Rates | None) -> Rates | None:
+    """``rates``, times the recipe's own of the part of the backbone that a parameter belongs to."""
+    if not recipe.rates:
+        return rates
+    parts: dict[str, float] = {f"model.{part}": share for part, share in recipe.rates.items()}
+    return lambda name: (rates(name) if rates else 1.0) * parts.get(".".join(name.split(".", 2)[:2]), 1.0)
+
+
 def total_loss(scalars: Mapping[str, Tensor], weights: Mapping[str, float], step: int, *, check: bool = True) -> Tensor:
     """The weighted sum of everything named ``…_loss``.
 
@@ -84,7 +92,7 @@ class Engine:
         layout = torch.contiguous_format if self._in_parts else torch.channels_last
         self.module.to(device, memory_format=layout).train()  # type: ignore[call-overload]
         self._forward: Any = sharded(self.module) if self._in_parts else self.module
-        groups = parameter_groups(self.module, recipe.weight_decay, recipe.learning_rate, rates)
+        groups = parameter_groups(self.module, recipe.weight_decay, recipe.learning_rate, _by_part(recipe, rates))
         self.optimizer = torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
         self._parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self._autocast = precision(recipe.precision) == "bf16"
