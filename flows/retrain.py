@@ -147,7 +147,7 @@ def side(name: str, tasks: list[str], figures: metrics.Figures, read: Callable[[
             try:
                 text = read(path)
                 if path.endswith(".jsonl"):
-                    rows[task] = [json.loads(line) for line in text.splitlines()]
+                    rows[task] = [json.loads(line) for line in text.split("\n") if line]
                 else:
                     found[task] = json.loads(text)
             except (OSError, ValueError, DvcException, CommandError) as error:

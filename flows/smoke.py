@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from flows.settings import Serving
+from vlp.files import lines
 
 TIMEOUT_S = 30.0
 BUSY = (429, 503)
@@ -78,4 +79,4 @@ def _wait_s(answer: httpx.Response) -> float:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for _, line in lines(path)]

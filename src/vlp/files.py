@@ -47,6 +47,23 @@ def atomic(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[Pa
     os.replace(partial, final)
 
 
+def lines(path: str | os.PathLike[str], *, blank: bool = False) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 file by their number, without their ends and a byte order mark.
+
+    Only a line feed ends one, as JSON lines and vocabularies have it: ``str.splitlines`` would also cut at characters
+    that stand inside of texts, such as U+2028.
+
+    Args:
+        path: the file.
+        blank: with those that hold nothing but white space.
+    """
+    with open(path, encoding="utf-8-sig", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            line = line.removesuffix("\n").removesuffix("\r")
+            if blank or line.strip():
+                yield number, line
+
+
 def _plain(value: Any) -> Any:
     """Numbers that read well in a diff: floats to six decimals, NaN and infinities as null."""
     if isinstance(value, dict):

@@ -69,7 +69,7 @@ def _reproduce(worktree: Path, number: int, folds: int, tasks: Sequence[str], se
     shares = {"train": 1 - 1 / folds - validation, "validation": validation, "test": 1 / folds, "turn": number / folds}
     if shares["train"] <= 0:
         raise FoldsError(f"{folds} folds beside split.validation: {validation} leave nothing to train on")
-    turned = [f"split.{name}={value!r}" for name, value in shares.items()]
+    turned = [*(f"split.{name}={value!r}" for name, value in shares.items()), "split.official=ignore"]
     apply(None, [*turned, *settings], worktree / worktrees.PARAMS_FILE)
     worktrees.dvc(worktree, "repro", *(f"evaluate@{task}" for task in tasks))
 

@@ -35,7 +35,10 @@ class Recipe(Section):
     log_every: int = Field(gt=0, default=50, description="steps between two rows of the curve")
     save_every: int = Field(ge=0, default=200, description="steps between two checkpoints; 0: none")
     accumulate: int = Field(
-        gt=0, default=1, description="parts that each process takes its share of a batch in, for less memory"
+        gt=0,
+        default=1,
+        description="parts that each process takes its share of a batch in, for less memory; a contrastive loss has "
+        "the negatives of one part",
     )
     recompute: bool = Field(
         default=False, description="keep no activations inside blocks, compute them again in the backward pass"

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlp.files import write_json, write_jsonl
+from vlp.files import lines, write_json, write_jsonl
 
 if TYPE_CHECKING:
     from vlp.suspects.ranking import Suspect
@@ -121,7 +121,7 @@ def _below(suspects: list[Suspect], score: float, worst: int) -> list[dict[str, 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in lines(path):
         try:
             row = json.loads(line)
             rows.append({"record": row["record"], "field": row["field"], "score": row.get("score")})
@@ -136,11 +136,7 @@ def _tell_rejected(folder: Path, rows: list[dict[str, Any]]) -> None:
 
     review.read_rejected(folder)  # says what is wrong with the file before it is written anew
     path = folder / review.REJECTED
-    before = (
-        [json.loads(line) for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-        if path.is_file()
-        else []
-    )
+    before = [json.loads(line) for _, line in lines(path)] if path.is_file() else []
     known = {(row["record"], row.get("field", "record")) for row in before}
     new = [
         {"record": row["record"], "field": row["field"], "score": row["score"], "note": "vlp clean"}

@@ -226,14 +226,21 @@ def _near(
         return
     rows = np.setdiff1d(np.arange(count), np.fromiter(repeats, np.int64, len(repeats)), assume_unique=True)
     appearances = np.frombuffer(candidates.appearances, np.float64).reshape(-1, 3)
-    pairs = duplicates.near_pairs(candidates.thumbnails(), appearances, params.near_distance, rows)
-    gone: set[int] = set()
+    covered: set[int] = set()
     unions = Unions(count)
-    for later, earlier, distance in sorted((later, earlier, distance) for earlier, later, distance in pairs):
-        row, other = int(rows[later]), int(rows[earlier])
-        joins = unions.join(row, other)
-        if params.near_duplicates == "reject" and row not in gone and other not in gone:
-            gone.add(row)
-            yield row, other, distance, "rejected"
-        elif joins:
-            yield row, other, distance, "reported"
+    crowded = True
+    while crowded:
+        pairs = duplicates.near_pairs(candidates.thumbnails(), appearances, params.near_distance, rows)
+        for later, earlier, distance in sorted((later, earlier, distance) for earlier, later, distance in pairs):
+            row, other = int(rows[later]), int(rows[earlier])
+            joins = unions.join(row, other)
+            repeat = row not in covered and other not in covered
+            if repeat:
+                covered.add(row)
+            if repeat and params.near_duplicates == "reject":
+                yield row, other, distance, "rejected"
+            elif joins:
+                yield row, other, distance, "reported"
+        # In a crowd not all pairs are found at once: those that nothing stands for yet are searched again.
+        crowded = duplicates.crowded(pairs)
+        rows = rows[~np.isin(rows, np.fromiter(covered, np.int64, len(covered)))]

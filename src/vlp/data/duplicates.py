@@ -11,7 +11,7 @@ A grey-scale perceptual hash would be quicker and wrong: pictures that differ in
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -61,6 +61,12 @@ def near_pairs(
         for a, b, away in zip(distinct[one[near]], distinct[two[near]], apart[near], strict=True):
             found.append((int(min(a, b)), int(max(a, b)), float(away)))
     return sorted(found)
+
+
+def crowded(pairs: Sequence[tuple[int, int, float]]) -> bool:
+    """Whether a picture has so many look-alikes that ``near_pairs`` may not have found all of them."""
+    ends = np.array([(one, other) for one, other, away in pairs if away], np.int64).ravel()
+    return bool(len(ends)) and int(np.bincount(ends).max()) >= LOOK_ALIKES // 2
 
 
 def _leaders(thumbnails: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

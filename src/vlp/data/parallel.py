@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import TypeVar
 
@@ -47,21 +48,30 @@ def ordered_map(
     """
     items, processes = iter(items), processes or cores()
     few = TOO_FEW_FOR_PROCESSES * at_once // ITEMS_PER_CHUNK if few is None else few
-    first = list(itertools.islice(items, few))
+    first = deque(itertools.islice(items, few))
+    every = itertools.chain(_emptied(first), items)
     if processes == 1 or len(first) < few:
-        yield from map(function, itertools.chain(first, items))
+        yield from map(function, every)
         return
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_end_with_parent) as pool:
         waiting: deque[Future[list[Result]]] = deque()
         try:
-            for chunk in _chunks(itertools.chain(first, items), at_once):
+            for chunk in _chunks(every, at_once):
                 waiting.append(pool.submit(partial(_apply, function), chunk))
                 if len(waiting) > 2 * processes:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
+        except BrokenProcessPool:
+            raise ChildProcessError("a worker process was ended from outside; was memory short?") from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _emptied(items: deque[Item]) -> Iterator[Item]:
+    """The items, each let go of as it is taken."""
+    while items:
+        yield items.popleft()
 
 
 def _chunks(items: Iterator[Item], size: int) -> Iterator[list[Item]]:

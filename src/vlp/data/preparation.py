@@ -121,6 +121,8 @@ def run(
     write_jsonl(out / "rejects.jsonl", map(asdict, findings))
     cut = sum(count for _, count, _ in notes)
     write_json(out / "summary.json", _summary(out, fates, findings, cut, tokenizer, image, text))
+    for output in outputs:  # last: a run that is killed before finds all that it needs
+        output.forget()
 
 
 def _check_ids(ingested: Path, validated: Path, fates: Fates) -> None:
@@ -227,9 +229,13 @@ class _Output:
         return self.folder / f".{self.split}-{shard:05d}.json"
 
     def notes(self) -> Iterator[tuple[int, int, list[dict[str, Any]]]]:
-        """Row, texts cut and findings of every record that lost something; the notes are removed as they are read."""
+        """Row, texts cut and findings of every record that lost something."""
         for shard in range(self.files.shard):
             yield from map(tuple, json.loads(self._note(shard).read_text(encoding="utf-8")))
+
+    def forget(self) -> None:
+        """Remove the notes."""
+        for shard in range(self.files.shard):
             self._note(shard).unlink()
 
     def __enter__(self) -> _Output:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import pyarrow as pa
@@ -57,11 +57,15 @@ def prepare_rows(rows: pa.Table, fates: Fated, *, image: ImageParams, text: Text
         fate = fates[row]
         assert fate is not None
         example, lost = prepare_record(record, fate, image=image, text=text)
-        prepared.append((row, fate.split, example))
+        kept_captions = [index for index in range(len(record.captions)) if f"captions[{index}]" not in fate.dropped]
+        prepared.append((row, fate.split, example, kept_captions))
         if lost:
             part.lost[row] = lost
-    ids, long = _encoded([example for _, _, example in prepared], _tokenizer(tokenizer), text)
-    for row, split, example in prepared:
+    ids, long = _encoded([example for _, _, example, _ in prepared], _tokenizer(tokenizer), text)
+    for row, split, whole, places in prepared:
+        example, lost = _told_apart(whole, places, ids)
+        if lost:
+            part.lost.setdefault(row, []).extend(lost)
         found.setdefault(split, []).append((example, ids))
         if cut := sum(said in long for said in examples.texts(example)):
             part.cut[row] = cut
@@ -109,6 +113,24 @@ def _encoded(
     return {text: texts.shorten(ids, params.max_tokens, last) for text, ids in whole.items()}, long
 
 
+def _told_apart(example: Example, places: Sequence[int], ids: dict[str, list[int]]) -> tuple[Example, list[Finding]]:
+    """The example without negatives of which the tokenizer makes their captions' own tokens: they would be true and
+    false at once.
+
+    Args:
+        example: with all its texts.
+        places: of its captions among those of the record.
+        ids: of every text.
+    """
+    captions, lost = list(example.captions), list[Finding]()
+    for number, (place, caption) in enumerate(zip(places, example.captions, strict=True)):
+        if caption.negative is not None and ids[caption.negative] == ids[caption.text]:
+            captions[number] = replace(caption, negative=None)
+            problem = "same_tokens: no other ones than the caption's are left of it"
+            lost.append(_dropped(example.id, f"captions[{place}].negative", problem))
+    return (replace(example, captions=tuple(captions)), lost) if lost else (example, lost)
+
+
 def prepare_record(
     record: Record, fate: Fate, *, image: ImageParams, text: TextParams
 ) -> tuple[Example, list[Finding]]:
@@ -127,7 +149,7 @@ def prepare_record(
         try:
             mask = prepare_mask(record.regions[index].mask, image, (prepared.width, prepared.height))
         except ImageError as error:
-            findings.append(_dropped(record, f"regions[{index}]", str(error)))
+            findings.append(_dropped(record.id, f"regions[{index}]", str(error)))
         else:
             regions.append((expression, mask))
     example = Example(
@@ -155,7 +177,7 @@ def usable_texts(
     def judged_text(value: str, where: str) -> str | None:
         cleaned, problem = _judge(value, params)
         if problem:
-            findings.append(_dropped(record, where, problem))
+            findings.append(_dropped(record.id, where, problem))
             return None
         return cleaned
 
@@ -166,7 +188,7 @@ def usable_texts(
         kept = texts.clean(caption.text)
         negative = None if caption.negative is None else judged_text(caption.negative, f"{where}.negative")
         if negative is not None and negative.casefold() == kept.casefold():
-            findings.append(_dropped(record, f"{where}.negative", "same_as_caption: it cannot be false"))
+            findings.append(_dropped(record.id, f"{where}.negative", "same_as_caption: it cannot be false"))
             negative = None
         captions.append(Caption(text=kept, negative=negative, kind=caption.kind))
     questions = []
@@ -174,7 +196,7 @@ def usable_texts(
         asked = judged_text(question.text, f"questions[{index}]")
         answer = texts.clean(question.answer)
         if asked is not None and not answer:
-            findings.append(_dropped(record, f"questions[{index}]", "empty: the answer has no character"))
+            findings.append(_dropped(record.id, f"questions[{index}]", "empty: the answer has no character"))
         elif asked is not None:
             questions.append(Question(text=asked, answer=answer, type=question.type))
     named = ((i, judged_text(region.expression, f"regions[{i}]")) for i, region in enumerate(record.regions))
@@ -188,6 +210,6 @@ def _judge(value: str, params: TextParams) -> tuple[str, str]:
     return texts.clean(value), texts.problem(value, params)
 
 
-def _dropped(record: Record, where: str, problem: str) -> Finding:
+def _dropped(record: str, where: str, problem: str) -> Finding:
     reason, _, detail = problem.partition(": ")
-    return Finding(record=record.id, field=where, reason=reason, detail=detail, action="dropped")
+    return Finding(record=record, field=where, reason=reason, detail=detail, action="dropped")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from vlp.files import write_json, write_jsonl
+from vlp.files import lines, write_json, write_jsonl
 
 REVIEW = Path("review")
 REJECTED, ACCEPTED = "rejected.jsonl", "accepted.json"
@@ -30,9 +30,7 @@ def read_rejected(folder: Path = REVIEW) -> dict[str, dict[str, str]]:
     found: defaultdict[str, dict[str, str]] = defaultdict(dict)
     if not path.is_file():
         return {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in lines(path):
         try:
             row = json.loads(line)
             record, field = row["record"], row.get("field", "record")

@@ -28,15 +28,18 @@ class SplitError(ValueError):
 class SplitParams(Section):
     """Shares of the groups, and what becomes of a group that the official splits tear apart."""
 
-    train: float = Field(gt=0, lt=1, description="share of the groups")
-    validation: float = Field(gt=0, lt=1, description="share of the groups")
-    test: float = Field(gt=0, lt=1, description="share of the groups")
+    train: float = Field(gt=0, le=1, description="share of the groups")
+    validation: float = Field(ge=0, lt=1, description="share of the groups; 0 where the data has it")
+    test: float = Field(ge=0, lt=1, description="share of the groups; 0 where the data has it")
     turn: float = Field(
         0.0,
         ge=0,
         lt=1,
         description="moves every group on by this share of the whole: with test = 1 / n, the turns 0, 1 / n, 2 / n … "
         "give n test splits without a common group, as cross-validation wants them",
+    )
+    official: Literal["keep", "ignore"] = Field(
+        "keep", description="ignore: official splits are shared out like the rest, as cross-validation wants them"
     )
     official_conflicts: Literal["reject", "keep"] = Field(
         "reject",
@@ -99,7 +102,7 @@ def assign_all(members: Members, seed: int, params: SplitParams) -> tuple[np.nda
         SplitError: a split would be empty, or an official one is none of ``SPLITS``.
     """
     numbers, names = members.groups
-    official = _official(members)
+    official = _official(members) if params.official == "keep" else np.full(len(numbers), -1, np.int8)
     settled = np.zeros(len(names), np.int8)  # a bit for each official split that the group is in
     np.bitwise_or.at(settled, numbers[official >= 0], np.int8(1) << official[official >= 0])
     present = np.zeros(len(names), bool)

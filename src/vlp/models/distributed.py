@@ -104,8 +104,10 @@ class BatchNorm(nn.BatchNorm2d):
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-        scale = (variance + self.eps).rsqrt() * self.weight
-        shift = self.bias - mean * scale
+        scale = (variance + self.eps).rsqrt()
+        if self.affine:
+            scale = scale * self.weight
+        shift = self.bias - mean * scale if self.affine else -mean * scale
         return (x * scale[:, None, None] + shift[:, None, None]).to(input.dtype)
 
 
@@ -120,7 +122,7 @@ def share_batch_statistics(module: nn.Module, device: torch.device) -> None:
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.BatchNorm2d:
-                shared = kind(child.num_features, child.eps, child.momentum).to(device)
+                shared = kind(child.num_features, child.eps, child.momentum, child.affine).to(device)
                 shared.weight, shared.bias = child.weight, child.bias
                 for buffer in ("running_mean", "running_var", "num_batches_tracked"):
                     setattr(shared, buffer, getattr(child, buffer))

@@ -33,7 +33,7 @@ class Params(ObjectiveParams):
 class Head(Objective):
     """The head of ``vqa``, which starts from it where the answers are the same."""
 
-    loss = "answer_loss"
+    losses = ("answer_loss",)
     reads_captions = False
 
     def __init__(self, params: Params, prepared: Prepared, sizes: Sizes) -> None:
@@ -67,11 +67,11 @@ class Head(Objective):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         if "question" not in step.batch.texts:  # no image of this batch has a question of a known answer
-            return {self.loss: torch.stack([weight.sum() for weight in self.head.parameters()]).sum() * 0.0}
+            return {self.losses[0]: torch.stack([weight.sum() for weight in self.head.parameters()]).sum() * 0.0}
         asked = step.batch.texts["question"]
         assert asked.targets is not None
         logits = self.head(step.fused("question"), asked.attention_mask)
         return {
-            self.loss: F.cross_entropy(logits, asked.targets),
+            self.losses[0]: F.cross_entropy(logits, asked.targets),
             "answer_accuracy": (logits.argmax(-1) == asked.targets).float().mean(),
         }

@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from vlp.data.loading import Examples
@@ -29,13 +30,13 @@ from vlp.records import Batch, Texts
 class ObjectiveParams(Section):
     """What every objective has."""
 
-    weight: float
+    weight: float = Field(ge=0, description="of all its losses")
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """What a head is sized by: widths of ``Step.grid``, of texts and of fused features; the grid's rows and columns;
-    whether texts come back from the fusion block token by token.
+    whether texts come back from the fusion block token by token; how many tokens a text may have.
     """
 
     image: int
@@ -43,6 +44,7 @@ class Sizes:
     fused: int
     grid: tuple[int, int]
     has_tokens: bool = True
+    positions: int = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +197,10 @@ def same_caption(key: Tensor, owner: Tensor, images: int) -> Tensor:
 class Objective(nn.Module, ABC):
     """A head and a loss for pre-training."""
 
-    loss: ClassVar[str]
-    """The name of its loss among the scalars it returns."""
+    losses: ClassVar[tuple[str, ...]]
+    """The names of its losses among the scalars it returns; ``weight`` holds for all of them."""
+    fuses: ClassVar[bool] = True
+    """Whether it reads fused features; if none of a phase does, the fusion block is not trained."""
     reads_text: ClassVar[bool] = True
     """Whether it needs texts at all; if none of a phase does, only the image encoder runs."""
     reads_captions: ClassVar[bool] = True

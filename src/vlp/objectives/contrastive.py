@@ -35,7 +35,8 @@ class Params(ObjectiveParams):
 class Head(Objective):
     """Projections of both encoders' pooled features and a learned temperature."""
 
-    loss = "itc_loss"
+    losses = ("itc_loss",)
+    fuses = False
 
     def __init__(self, params: Params, prepared: Prepared, sizes: Sizes) -> None:
         super().__init__()

@@ -48,7 +48,7 @@ class Params(ObjectiveParams):
 class Head(Objective):
     """A box and a difference of two, each linear in one token."""
 
-    loss = "grounding_loss"
+    losses = ("grounding_loss",)
     reads_captions = False
 
     def __init__(self, params: Params, prepared: Prepared, sizes: Sizes) -> None:
@@ -59,7 +59,7 @@ class Head(Objective):
                 "remove the objective, or name the source's masks"
             )
         self.params = params
-        self.grid = sizes.grid
+        self.grid, self.positions = sizes.grid, sizes.positions
         self.pad_id, self.mask_id = prepared.pad_id, prepared.mask_id
         self.box = nn.Linear(sizes.fused, 4)
         self.step = nn.Linear(sizes.fused, 4)
@@ -109,6 +109,8 @@ class Head(Objective):
             ids = expressions[chosen]
             assert ids is not None
             words = ids[1:-1]  # between the special tokens that open and close every text
+            if length + len(words) >= self.positions:
+                break
             parts += [words, np.array([self.mask_id])]
             spans.append((length, length + len(words), masks[chosen]))
             length += len(words) + 1
@@ -124,9 +126,10 @@ class Head(Objective):
         asked_BL, between_BL = (~targets[name].isnan().any(-1) for name in ("region_boxes", "region_steps"))
         # Once for all layers: a GPU waits wherever a mask is turned into places.
         asked_T, between_U = (mask.flatten().nonzero().squeeze(1) for mask in (asked_BL, between_BL))
+        # Of what this batch does not ask: its gradient is there, and zero.
+        nothing = sum(weight.sum() for weight in (*self.box.parameters(), *self.step.parameters())) * 0.0
         if not len(asked_T):
-            nothing = fused.tokens.sum() * 0.0
-            return {"grounding_loss": nothing}
+            return {"grounding_loss": nothing + fused.tokens.sum() * 0.0}
         box_loss = F.l1_loss(
             self.box(_chosen(fused.tokens, asked_T)).float(), _chosen(targets["region_boxes"], asked_T)
         )
@@ -137,6 +140,8 @@ class Head(Objective):
                 self.step(_chosen(fused.tokens, between_U)).float(), _chosen(targets["region_steps"], between_U)
             )
             loss = loss + self.params.step_weight * found["step_error"]
+        else:
+            loss = loss + nothing
         places_TP = _chosen(targets["region_places"], asked_T)
         looks = [_chosen(attention[:, : self.params.heads].mean(1), asked_T).float() for attention in fused.attention]
         mass = torch.stack([(look_TP * places_TP).sum(-1) for look_TP in looks])

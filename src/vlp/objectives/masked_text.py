@@ -37,7 +37,7 @@ class Params(ObjectiveParams):
 class Head(Objective):
     """BERT's prediction head on the fused tokens: dense, GELU, norm, decoder."""
 
-    loss = "mlm_loss"
+    losses = ("mlm_loss",)
 
     def __init__(self, params: Params, prepared: Prepared, sizes: Sizes) -> None:
         super().__init__()

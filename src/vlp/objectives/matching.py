@@ -40,7 +40,7 @@ class Params(ObjectiveParams):
 class Head(Objective):
     """One logit on the fused features."""
 
-    loss = "itm_loss"
+    losses = ("itm_loss", "pair_loss", "word_loss")
 
     def __init__(self, params: Params, prepared: Prepared, sizes: Sizes) -> None:
         super().__init__()

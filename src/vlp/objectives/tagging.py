@@ -32,7 +32,8 @@ class Params(ObjectiveParams):
 class Head(Objective):
     """One logit a label and place, the maximum over places."""
 
-    loss = "tag_loss"
+    losses = ("tag_loss",)
+    fuses = False
     reads_text = reads_captions = False
 
     def __init__(self, params: Params, prepared: Prepared, sizes: Sizes) -> None:

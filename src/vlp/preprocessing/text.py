@@ -23,6 +23,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from vlp.files import lines
 from vlp.params import Section
 from vlp.preprocessing import wordpiece
 
@@ -96,12 +97,18 @@ class TextParams(Section):
         return self.model_copy(update=changes)
 
 
+_FRACTION = re.compile(r"(?<=\d)(?=[¼½¾⅐-⅞])")
+_RAISED = re.compile(r"(?<=[0-9])(?=[⁰¹²³⁴-⁹])")
+
+
 def clean(text: str) -> str:
     """``text`` in NFKC, without control and invisible characters, its white space single and trimmed."""
     if text.isascii() and text.isprintable():  # most are: nothing to normalise
         return " ".join(text.split())
     # Invisible characters go first: they can stand between letters that normalisation joins.
     kept = "".join(" " if char.isspace() else char for char in text if _visible(char))
+    # 1½ and 10⁶ would become 11⁄2 and 106.
+    kept = _RAISED.sub("^", _FRACTION.sub(" ", kept))
     return " ".join(unicodedata.normalize("NFKC", kept).split())
 
 
@@ -354,14 +361,16 @@ def _wordpiece(vocabulary: dict[str, int], lower_case: bool, strip_accents: bool
 
 
 def _from_vocabulary(file: Path) -> Tokenizer:
-    tokens = file.read_text(encoding="utf-8").splitlines()
+    vocabulary: dict[str, int] = {}
+    for number, token in lines(file, blank=True):
+        if not token or token in vocabulary:
+            raise TokenizerError(f"{file}:{number}: {f'token {token!r} comes again' if token else 'an empty token'}")
+        vocabulary[token] = number - 1
     config = file.with_name("tokenizer_config.json")
     settings = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     fold = bool(settings.get("do_lower_case", True))
     strip = settings.get("strip_accents")
-    return _wordpiece(
-        {token: index for index, token in enumerate(tokens)}, fold, strip_accents=fold if strip is None else bool(strip)
-    )
+    return _wordpiece(vocabulary, fold, strip_accents=fold if strip is None else bool(strip))
 
 
 def _from_json(file: Path) -> Tokenizer:

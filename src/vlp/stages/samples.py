@@ -12,7 +12,7 @@ from PIL import Image
 
 from vlp.data import shards
 from vlp.data.shards import ShardError
-from vlp.files import atomic, write_jsonl
+from vlp.files import atomic, lines, write_jsonl
 from vlp.params import Section
 from vlp.stages.base import run
 
@@ -29,7 +29,7 @@ def main() -> None:
     """Write the first test records that matching answered: ``samples.jsonl``, and each picture as a PNG."""
     scores: dict[str, list[float]] = {}
     if PREDICTIONS.exists():  # without the task there is nothing to sample, and the file says so by being empty
-        for line in PREDICTIONS.read_text(encoding="utf-8").splitlines():
+        for _, line in lines(PREDICTIONS):
             row = json.loads(line)
             scores.setdefault(row["record"], []).append(row["score"])
     table = shards.open_table(PREPARED, "test")

@@ -16,6 +16,7 @@ from vlp.data.scenes import oracle
 from vlp.data.validated import CAPTION
 from vlp.evaluation.binary import Ranking
 from vlp.evaluation.intervals import Bootstrap
+from vlp.files import lines
 from vlp.suspects.scoring import Score
 
 Level = Literal["record", "caption"]
@@ -113,7 +114,7 @@ def by_record(rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _dropped(folder: Path) -> dict[str, frozenset[int]]:
     """Captions that preparation left out, by record."""
     found: defaultdict[str, set[int]] = defaultdict(set)
-    for line in (folder / "rejects.jsonl").read_text(encoding="utf-8").splitlines():
+    for _, line in lines(folder / "rejects.jsonl"):
         row = json.loads(line)
         if row["action"] == "dropped" and (place := CAPTION.fullmatch(row["field"])):
             found[row["record"]].add(int(place[1]))

@@ -111,6 +111,10 @@ class Task(nn.Module, ABC):
             part.eval()
         return self
 
+    def _nothing(self) -> Tensor:
+        """The loss of a batch that has nothing to teach: zero, and so are the gradients of all that is trained."""
+        return 0.0 * torch.stack([each.sum() for each in self.parameters() if each.requires_grad]).sum()
+
     @abstractmethod
     def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
         """Take over what pre-training's heads (by objective name) already learned, where the shapes are the same."""

@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from vlp.files import atomic
 from vlp.params import Section
 
 ROOT = "VLP_CHECKPOINTS"
+_LEFT_ALONE_S = 7 * 24 * 3600
 KEPT = 2
 HASHED_WHOLE = 4 * 2**30
 _STEP = re.compile(r"step-(\d+)-(\d+)")
@@ -57,10 +59,13 @@ class Checkpoints:
 
     @classmethod
     def of(cls, name: str, fingerprint: str, root: Path | None = None) -> Checkpoints:
-        """Those of the run ``name`` with that fingerprint; what other runs of this name left is removed."""
-        base = (root or Path(os.environ.get(ROOT, "checkpoints"))) / name
+        """Those of the run ``name`` with that fingerprint. What other runs of this name left is removed; in a place
+        that ``VLP_CHECKPOINTS`` names, which other projects, folds and trials may share, once it is a week old.
+        """
+        shared = os.environ.get(ROOT) if root is None else None
+        base = (root or Path(shared or "checkpoints")) / name
         for other in base.glob("*"):
-            if other.name != fingerprint:
+            if other.name != fingerprint and not (shared and time.time() - other.stat().st_mtime < _LEFT_ALONE_S):
                 log.info("%s: of other parameters, data or code: removed", other)
                 shutil.rmtree(other, ignore_errors=True)
         return cls(base / fingerprint)

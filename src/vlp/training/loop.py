@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from itertools import islice
+from itertools import chain, islice
 
 import torch
 import torch.distributed as dist
@@ -27,6 +27,8 @@ from vlp.records import Batch
 from vlp.training.engine import Engine, Rates
 from vlp.training.launch import TrainingError, is_first, join, lost_peers, precision
 from vlp.training.resume import History, Run, Trained
+
+_COUNT = "/count"
 
 
 def fit(
@@ -168,9 +170,12 @@ def _told(steps: range, what: str) -> Iterator[int]:
 
 def _add(sums: dict[str, Tensor], parts: list[dict[str, Tensor]]) -> None:
     for scalars in parts:
-        for name, value in {"count": torch.ones(()), **scalars}.items():
+        for name, value in scalars.items():
             # In float64, on the device: a number fetched every step would make a GPU wait.
             sums[name] = sums[name] + value.double() if name in sums else value.double()
+            # Each has a count of its own: not every batch can tell everything.
+            times = name + _COUNT
+            sums[times] = sums[times] + 1 if times in sums else torch.ones((), dtype=torch.float64)
 
 
 def _row(step: int, sums: Mapping[str, Tensor], learning_rate: float) -> dict[str, float]:
@@ -180,15 +185,18 @@ def _row(step: int, sums: Mapping[str, Tensor], learning_rate: float) -> dict[st
     if world() > 1:
         every = [{} for _ in range(world())]
         dist.all_gather_object(every, own)
-    count = sum(each["count"] for each in every)
-    names = [name for name in dict.fromkeys(name for each in every for name in each) if name != "count"]
-    means = {name: round(sum(each.get(name, 0.0) for each in every) / count, 6) for name in names}
+    total = {name: sum(each.get(name, 0.0) for each in every) for name in dict.fromkeys(chain(*every))}
+    means = {name: round(value, 6) for name, value in _means(total).items()}
     return {"step": step, "learning_rate": learning_rate, **means}
+
+
+def _means(sums: Mapping[str, float]) -> dict[str, float]:
+    return {name: value / sums[name + _COUNT] for name, value in sums.items() if not name.endswith(_COUNT)}
 
 
 @torch.no_grad()
 def average(module: nn.Module, batches: Iterable[Batch], recipe: Recipe) -> dict[str, float]:
-    """The mean of every named scalar over ``batches``, without training: for held-out data.
+    """The mean of every named scalar over the ``batches`` that have it, without training: for held-out data.
 
     ``module`` stays on the device that it came on: it may be in the middle of being trained.
     """
@@ -200,4 +208,4 @@ def average(module: nn.Module, batches: Iterable[Batch], recipe: Recipe) -> dict
             scalars = module(to_device(batch, device))
             _add(sums, [{name: value.float() for name, value in scalars.items()}])
     module.to(home)
-    return {name: float(value / sums["count"]) for name, value in sums.items() if name != "count"}
+    return _means({name: float(value) for name, value in sums.items()})

@@ -76,7 +76,11 @@ class Pretraining(nn.Module):
         super().__init__()
         own = params.objective_params()
         self.model = model
+        positions = model.text_encoder.max_positions
+        if (longest := prepared.summary["max_tokens"]) > positions:
+            raise ValueError(f"text.max_tokens is {longest}, more than model.text.max_positions: {positions}")
         sizes = Sizes(
+            positions=positions,
             image=model.image_width,
             text=model.text_width,
             fused=model.fused_width,
@@ -87,7 +91,7 @@ class Pretraining(nn.Module):
             name: plugins.find(OBJECTIVES, name).Head(section, prepared, sizes) for name, section in own.items()
         }
         self.objectives = nn.ModuleDict(self.heads)
-        self.weights = {self.heads[name].loss: section.weight for name, section in own.items()}
+        self.weights = {loss: section.weight for name, section in own.items() for loss in self.heads[name].losses}
         self.captions_per_image = params.captions_per_image
         self.prepared = prepared
         self.active = list(self.heads.values())
@@ -98,6 +102,8 @@ class Pretraining(nn.Module):
         self.requires_grad_(False)
         for trained in (*self.active, self.model if self._reads_text else self.model.image_encoder):
             trained.requires_grad_(True)
+        if not any(head.fuses for head in self.active):
+            self.model.fusion.requires_grad_(False)
 
     @property
     def _reads_text(self) -> bool:

@@ -13,7 +13,7 @@ import fcntl
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def _study(project: Path, task: str, params: SearchParams) -> Any:
     path = project / "runs" / "tune" / task / "study.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
-        study_name=f"{task}@{commit}:{params.metric}",
+        study_name=f"{task}@{commit}:{params.direction} {params.metric}",
         storage=JournalStorage(JournalFileBackend(str(path))),
         direction=params.direction,
         load_if_exists=True,
@@ -173,6 +173,8 @@ def _try(study: Any, place: trials.Place, params: SearchParams) -> bool:
     _say(f"{name}: " + ", ".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in values.items()))
 
     def prune(look: dict[str, float]) -> bool:
+        if not math.isfinite(_figure(look, params.metric)):
+            return True
         asked.report(_figure(look, params.metric), int(look["step"]))
         return bool(asked.should_prune())
 
@@ -189,19 +191,23 @@ def _try(study: Any, place: trials.Place, params: SearchParams) -> bool:
         study.tell(asked, state=TrialState.FAIL)
         return False
     figure = _figure(ended.validation, params.metric)
+    if not math.isfinite(figure):
+        _say(f"{name}: failed: validation: {params.metric} is {figure}")
+        asked.set_user_attr("error", f"validation: {params.metric} is {figure}")
+        study.tell(asked, state=TrialState.FAIL)
+        return False
     state = TrialState.PRUNED if ended.pruned else TrialState.COMPLETE
     study.tell(asked, None if ended.pruned else figure, state=state)
     _say(f"{name}: {params.metric} {figure:.4f}{', pruned' if ended.pruned else ''}")
     return True
 
 
-def _figure(figures: dict[str, float], metric: str) -> float:
+def _figure(figures: Mapping[str, float | None], metric: str) -> float:
+    """The figure, NaN where it is none."""
     if metric not in figures:
         raise TuneError(f"{SETTINGS_FILE}: metric: validation has no {metric!r}{nearest(metric, figures)}")
-    value = float(figures[metric])
-    if not math.isfinite(value):
-        raise TuneError(f"validation: {metric} is {value}")
-    return value
+    value = figures[metric]
+    return math.nan if value is None else float(value)
 
 
 def _short(value: Any) -> str:

@@ -58,7 +58,7 @@ def test_a_folder_that_save_to_disk_did_not_write_is_one_line(
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(TableError) as error:
-        saved_files(Local(tmp_path), "")
+        saved_files(Local(tmp_path), "", {})
     assert message in str(error.value)
 
 
@@ -67,7 +67,7 @@ def test_a_name_in_the_state_does_not_lead_out_of_the_root(tmp_path: Path) -> No
     (tmp_path / "in" / "state.json").write_text(
         '{"_data_files": [{"filename": "../../secret.arrow"}]}', encoding="utf-8"
     )
-    (found,) = saved_files(Local(tmp_path), "in")
+    (found,) = saved_files(Local(tmp_path), "in", {})
     assert found == File("in/../../secret.arrow")
     with pytest.raises(TableError, match="not a path below the root"):
         list(rows(Local(tmp_path), found.name, ["a"], Features()))

@@ -70,7 +70,7 @@ def test_captions_stand_with_their_picture(root: Path) -> None:
         image=(root / "val/a.png").read_bytes(),
         image_name="a.png",
         captions=(Caption(text="one"), Caption(text="uno")),
-        group="image 7",
+        group="image val/a.png",
         split="validation",
     )
     assert second.captions == (Caption(text="two"),)

@@ -138,8 +138,10 @@ class Annotations:
         def use(place: str, entry: Entry, picture: Picture) -> None:
             if (category := categories.get(_number(entry, "category_id"))) is None:
                 raise EntryError(f"category_id {entry['category_id']}: there is no such category")
+            if (number := _number(entry, "id")) in picture.things:
+                raise EntryError(f"id {number}: {picture.things[number].place} has it already")
             picture.labels[category] = None
-            picture.things[_number(entry, "id")] = Thing(place, category, entry.get("segmentation"))
+            picture.things[number] = Thing(place, category, entry.get("segmentation"))
 
         self._each(file, _list(content, "annotations", file), "annotations", use)
 

@@ -82,18 +82,28 @@ def _class_names(feature: Any) -> list[str] | None:
     return _class_names(feature["feature"]) if isinstance(feature.get("feature"), (dict, list)) else None
 
 
-def saved_files(root: Root, folder: str) -> list[File]:
+def saved_files(root: Root, folder: str, splits: Mapping[str, str]) -> list[File]:
     """The files of a ``Dataset`` or a ``DatasetDict`` that ``save_to_disk`` wrote.
 
+    Args:
+        root: where the folder is.
+        folder: its path.
+        splits: what a split is whose name does not say it: an official split, ``any``, or ``none`` to leave it out.
+
     Raises:
-        TableError: it is neither.
+        TableError: it is neither, or nothing says what a split is.
     """
     parts = _json(root, _join(folder, "dataset_dict.json"))
     if parts is None:
         return [File(name, None) for name in _data_files(root, folder)]
     found = []
     for part in _strings(parts.get("splits"), _join(folder, "dataset_dict.json")):
-        found += [File(name, SPLITS.get(part.lower())) for name in _data_files(root, _join(folder, part))]
+        kind = splits.get(part) or SPLITS.get(part.lower())
+        if kind is None:
+            which = "train, validation, test, any or none"
+            raise TableError(f"{_join(folder, part)}: is the split {part!r} {which}? Say it in splits")
+        if kind != "none":
+            found += [File(name, None if kind == "any" else kind) for name in _data_files(root, _join(folder, part))]
     return found
 
 

@@ -77,6 +77,8 @@ def _lines(path: Path, encoding: str) -> Iterator[Iterator[tuple[int, str]]]:
             yield enumerate(file, start=1)
     except UnicodeDecodeError as error:
         raise TableError(f"{path}: not valid {error.encoding} ({error.reason}); save it as UTF-8") from None
+    except UnicodeError as error:  # UTF-16 that does not say which
+        raise TableError(f"{path}: {error}; set encoding: utf-16-le or utf-16-be") from None
 
 
 def _undecodable(text: str) -> bool:

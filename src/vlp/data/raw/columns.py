@@ -7,7 +7,7 @@ import itertools
 import logging
 import math
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Self
@@ -118,6 +118,19 @@ class Facts:
     question: Question | None
     template: dict[str, str]
     """The columns of ``caption_template``; empty where the row lacks one."""
+
+
+def agreeing(facts: Facts, earlier: Sequence[Facts]) -> Facts:
+    """``facts``, if the image's earlier rows put it into the same split and group: one that is in two leaks.
+
+    Raises:
+        RowError: they put it elsewhere.
+    """
+    for name in ("group", "split"):
+        value = getattr(facts, name)
+        if earlier and value != (first := getattr(earlier[0], name)):
+            raise RowError(f"{name} {value!r}, but line {earlier[0].line} says {first!r} of the same image")
+    return facts
 
 
 def image_name(row: Row, params: Columns) -> str:

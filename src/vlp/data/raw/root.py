@@ -7,6 +7,7 @@ Nothing of it is tracked by DVC: its bytes are pinned by what ingest writes. ``d
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 from abc import ABC, abstractmethod
@@ -22,6 +23,9 @@ from vlp.params import Section
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
+
+
+logger = logging.getLogger(__name__)
 
 
 class RootError(ValueError):
@@ -123,10 +127,17 @@ class Local(Root):
             raise RootError(f"cannot be read ({error})") from None
 
     def files(self) -> Iterator[str]:
-        for folder, below, names in os.walk(self.folder, followlinks=False):
+        for folder, below, names in os.walk(self.folder, onerror=_unlisted, followlinks=False):
             below.sort()
+            for name in below:
+                if os.path.islink(os.path.join(folder, name)):  # noqa: PTH114, PTH118
+                    logger.warning("ignored: %s/%s is a link to a folder", folder, name)
             for name in sorted(names):
                 yield (Path(folder) / name).relative_to(self.folder).as_posix()
+
+
+def _unlisted(error: OSError) -> None:
+    raise RootError(f"{error.filename}: cannot be listed ({error.strerror})") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ def _records(raw: Root, part: Part, params: Params, picture: Picture) -> list[Re
         image=image,
         image_name=PurePosixPath(picture.name).name,
         captions=tuple(dict.fromkeys(picture.captions)),
-        group=f"image {picture.id}",
+        group=_group(picture),
         split=part.split or picture.split,
         labels=tuple(picture.labels) if params.labels else (),
         questions=tuple(dict.fromkeys(picture.questions)),
@@ -139,8 +139,19 @@ def _records(raw: Root, part: Part, params: Params, picture: Picture) -> list[Re
     return [record, *broken]
 
 
+def _group(picture: Picture) -> str:
+    """COCO's own pictures are named by their number, under which any part has the same one; those of others are
+    often numbered part by part.
+    """
+    own = PurePosixPath(picture.name).stem.endswith(f"{picture.id:012d}")
+    return f"image {picture.id}" if own else f"image {picture.name}"
+
+
 def _regions(picture: Picture, params: Params) -> tuple[list[Region], list[Record]]:
     wanted = set(picture.things) if params.regions else {thing for _, _, thing in picture.expressions}
+    if not (picture.width and picture.height):
+        missing = f"no width and height of image {picture.id}: no mask can be made"
+        return [], [refused(thing.place, missing) for number, thing in picture.things.items() if number in wanted]
     if picture.width * picture.height > params.max_pixels:
         size = f"{picture.width}×{picture.height} pixels, allowed {params.max_pixels} in all"
         return [], [refused(thing.place, size) for number, thing in picture.things.items() if number in wanted]

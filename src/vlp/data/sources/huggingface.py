@@ -34,6 +34,10 @@ class Params(Columns):
     files: Mapping[Split, tuple[str, ...]] = Field(
         default_factory=dict, description='official split, or any → Parquet files: "data/train-*.parquet"'
     )
+    splits: Mapping[str, Split | Literal["none"]] = Field(
+        default_factory=dict,
+        description="what the splits of folder are where their names do not say: any: shared out, none: left out",
+    )
     image: str = Field("image", description="column of the image: its bytes, or its path below the root")
 
     @model_validator(mode="after")
@@ -77,7 +81,7 @@ def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
 
 def _files(raw: Root, params: Params) -> list[File]:
     if params.folder is not None:
-        return saved_files(raw, params.folder)
+        return saved_files(raw, params.folder, params.splits)
     return [
         File(name, None if split == "any" else split)
         for split, patterns in params.files.items()
@@ -100,7 +104,8 @@ def _record(
     for number, row, _ in run:
         cells = {name: value for name, value in row.items() if name != params.image}
         try:
-            found.append(columns.facts(Row(line=number, cells=features.named(cells)), params))
+            facts = columns.facts(Row(line=number, cells=features.named(cells)), params)
+            found.append(columns.agreeing(facts, found))
         except RowError as error:
             yield refused(f"{file.name}:{number}", error)
     if not found:

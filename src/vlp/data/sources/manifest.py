@@ -97,7 +97,7 @@ def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
         image = images.setdefault(name, _Image())
         image.met += 1
         try:
-            image.facts.append(_agreeing(columns.facts(row, params), image.facts))
+            image.facts.append(columns.agreeing(columns.facts(row, params), image.facts))
         except RowError as error:
             yield columns.refused(f"{params.file}:{row.line}", error)
         if image.met >= survey.repeated.get(stable_hash(name), 1):
@@ -132,15 +132,6 @@ def _survey(path: Path, params: Params) -> _Survey:
     several = counts > 1
     survey.repeated = dict(zip(names[several].tolist(), counts[several].tolist(), strict=True))
     return survey
-
-
-def _agreeing(facts: Facts, earlier: list[Facts]) -> Facts:
-    """``facts``, if the image's earlier rows put it into the same split and group: one that is in two leaks."""
-    for name in ("group", "split"):
-        value = getattr(facts, name)
-        if earlier and value != (first := getattr(earlier[0], name)):
-            raise RowError(f"{name} {value!r}, but line {earlier[0].line} says {first!r} of the same image")
-    return facts
 
 
 def _captions(name: str, facts: list[Facts], params: Params, values: Values | None, seed: int) -> Iterator[Caption]:

@@ -58,10 +58,15 @@ def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
 
 
 def _shard(raw: Root, shard: str, split: str | None, params: Params, seen: dict[str, None]) -> Iterator[Record]:
-    number = 0
+    number, met = 0, set[str]()
     try:
         with raw.open(shard) as stream:
             for number, sample in enumerate(samples(stream, params.max_bytes), start=1):
+                if sample.key in met:
+                    apart = f"key {sample.key!r} was there before: the members of a sample must stand together"
+                    yield refused(f"{shard}:{number}", apart)
+                    continue
+                met.add(sample.key)
                 yield _sample(sample, shard, number, split, params, seen)
     except (RootError, ArchiveError) as error:
         yield refused(shard, f"{error}; {number} samples were read")

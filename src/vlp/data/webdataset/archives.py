@@ -19,6 +19,8 @@ from typing import IO, Self
 
 from vlp.data.raw.root import RemoteError
 
+MEMBERS_AT_MOST, MAX_FIELDS = 4, 256
+"""A sample may hold so many times what one member may, in so many fields."""
 MAX_HEADER_BYTES = 1 << 20
 """Of a member's extended header, which tarfile reads into memory before anyone has asked for it."""
 
@@ -41,6 +43,11 @@ class Sample:
     fields: dict[str, bytes] = field(default_factory=dict)
     problem: str = ""
     """What is wrong with one of its members; empty if nothing is."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all fields."""
+        return sum(map(len, self.fields.values()))
 
 
 def samples(stream: IO[bytes], max_bytes: int) -> Iterator[Sample]:
@@ -92,6 +99,8 @@ def _problem(member: tarfile.TarInfo, name: str, sample: Sample, max_bytes: int)
         return "a link, a device or a sparse file, where a file is expected"
     if member.size > max_bytes:
         return f"{member.size} bytes, more than {max_bytes}; raise max_bytes if it is wanted"
+    if sample.size + member.size > MEMBERS_AT_MOST * max_bytes or len(sample.fields) >= MAX_FIELDS:
+        return f"more than {MAX_FIELDS} members, or than {MEMBERS_AT_MOST * max_bytes} bytes, in one sample"
     if not name:
         return "no extension to say what it is"
     return "the second of this name in its sample" if name in sample.fields else ""

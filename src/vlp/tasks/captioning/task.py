@@ -85,6 +85,8 @@ class Task(base.Task):
         )
         model.requires_grad_(False)
         model.image_encoder.requires_grad_(params.train_image_encoder)
+        if not params.train_image_encoder:
+            self.resting.append(model.image_encoder)
 
     def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
         """Start from the decoder that ``decoder.path`` names, else from the backbone's own blocks and words."""

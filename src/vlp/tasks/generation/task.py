@@ -214,6 +214,8 @@ class Task(base.Task):
         Source: Vinyals, Bengio & Kudlur 2016, Order Matters, https://arxiv.org/abs/1511.06391
         """
         texts, order_NOT = batch.texts["caption"], batch.targets["orders"]
+        if not len(texts.input_ids):  # none of these images has a caption or a region
+            return {"word_loss": self._nothing()}
         with torch.no_grad():
             text = self.model.encode_text(texts.input_ids, texts.attention_mask).tokens
             with torch.autocast(batch.images.device.type, enabled=False):

@@ -90,6 +90,8 @@ class Task(base.Task):
         """Binary cross-entropy of each statement, and the loss of telling the two of a pair apart."""
         texts = batch.texts["statement"]
         assert texts.targets is not None
+        if not len(texts.targets):  # all captions of this batch are alike, or one picture's: nothing is false of any
+            return {"matching_loss": self._nothing(), "pair_loss": self._nothing()}
         logits = self.logits(self.model.encode_image(batch.images).of(texts), texts.input_ids, texts.attention_mask)
         margin = logits[batch.targets["true"]] - logits[batch.targets["false"]]
         return {

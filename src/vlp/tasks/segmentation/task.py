@@ -175,14 +175,14 @@ class Task(base.Task):
         Args:
             examples: the split.
             blank: take every word away: what the picture alone gives.
-            at_most: only this many records, the first ones; all if None.
+            at_most: only the first so many records that have a region; all if None.
 
         Raises:
             ValueError: no record of the split has a region.
         """
         self.eval()
-        self._rows_with_regions(examples)
-        count = len(examples) if at_most is None else min(at_most, len(examples))
+        has = self._rows_with_regions(examples)
+        count = len(examples) if at_most is None else int(has[:at_most][-1]) + 1
         for plan in in_order(count, self.params.evaluation_batch_size):
             texts = [(place, ids) for place, row in enumerate(plan.rows) for ids in examples.ids("regions", "ids", row)]
             if not texts:

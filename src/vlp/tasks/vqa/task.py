@@ -115,11 +115,12 @@ class Task(base.Task):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy over the answers."""
         asked, answer = batch.texts["question"], batch.targets["answer"]
+        if not len(answer):  # no question of these images has a known answer
+            return {"vqa_loss": self._nothing()}
         logits = self.logits(self.model.encode_image(batch.images).of(asked), asked.input_ids, asked.attention_mask)
         return {
-            # A batch whose images have no question of a known answer has nothing to teach.
-            "vqa_loss": F.cross_entropy(logits, answer, reduction="sum") / max(len(answer), 1),
-            "accuracy": (logits.argmax(-1) == answer).float().sum() / max(len(answer), 1),
+            "vqa_loss": F.cross_entropy(logits, answer, reduction="sum") / len(answer),
+            "accuracy": (logits.argmax(-1) == answer).float().sum() / len(answer),
         }
 
     def logits(self, image: ImageFeatures, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
