@@ -5,10 +5,11 @@ import math
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from vlp.files import atomic, write_csv, write_json, write_jsonl
+from vlp.files import atomic, lines, write_csv, write_json, write_jsonl
 
 
 def test_a_file_appears_whole_with_its_parents(tmp_path):
@@ -88,3 +89,12 @@ def test_no_rows_are_an_empty_file(tmp_path):
 def test_csv_has_the_columns_of_all_rows_in_order_of_appearance(tmp_path):
     write_csv(tmp_path / "c.csv", [{"step": 1, "loss": 2 / 3}, {"step": 2, "loss": 0.5, "note": "a,b"}])
     assert (tmp_path / "c.csv").read_text(encoding="utf-8") == 'step,loss,note\n1,0.666667,\n2,0.5,"a,b"\n'
+
+
+def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
+    rows = [{"id": "a\u2028b\u0085c\x0b"}, {"id": "d"}]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    assert [json.loads(line) for _, line in lines(tmp_path / "rows.jsonl")] == rows
+    (tmp_path / "by hand").write_bytes(b"\xef\xbb\xbfone\r\n\r\ntwo")
+    assert list(lines(tmp_path / "by hand")) == [(1, "one"), (3, "two")]
+    assert list(lines(tmp_path / "by hand", blank=True)) == [(1, "one"), (2, ""), (3, "two")]

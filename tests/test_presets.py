@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from vlp import cli, overlays, worktrees
-from vlp.params import read
+from support.served import ROOT
+from vlp import cli, overlays, plugins, worktrees
+from vlp.params import load, load_section, read
 
 PARAMS = """\
 # Every number of a run.
@@ -294,3 +296,17 @@ def test_the_command_is_installed_and_helps_without_a_training_library():
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "usage: vlp" in child.stdout
     assert not {"torch", "pyarrow", "ruamel", "dvc"} & set(child.stdout.split())
+
+
+PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_stage_takes_the_parameters_of_every_preset(tmp_path: Path, preset: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes((ROOT / "params.yaml").read_bytes())
+    overlays.apply(ROOT / "presets" / f"{preset}.yaml", (), path)
+    for stage in ("ingest", "validate", "preprocess", "pretrain", "evaluate", "export", "reference"):
+        load(import_module(f"vlp.stages.{stage}").Params, path)
+    for task in read(path)["tasks"]:
+        load_section(f"tasks.{task}", plugins.find("vlp.tasks", task).Params, path)

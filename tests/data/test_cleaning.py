@@ -132,6 +132,22 @@ def test_near_duplicates_are_rejected_by_one_that_stays() -> None:
     assert [each.detail[-len("from r1") :] for each in findings] == ["from r1", "from r2", "from r3"]
 
 
+@pytest.mark.parametrize("choice", ["reject", "group"])
+def test_two_crowds_of_look_alikes_are_one(choice: str) -> None:
+    """Each has more near ones in its own crowd than are looked at; a step lies between the two."""
+    base = np.frombuffer(picture(7), np.uint8).astype(int) // 2
+    crowds = []
+    for number in range(80):
+        thumbnail = base + (3 if number < 40 else 0)
+        thumbnail[number] += 1  # all are distinct
+        crowds.append(distinct(number, thumbnail=thumbnail.astype(np.uint8).tobytes(), contrast=10.0))
+    findings = judge(crowds, params(near_distance=4.5, near_duplicates=choice))
+    rejected = {each.record for each in findings if each.action == "rejected"}
+    assert len(rejected) == (79 if choice == "reject" else 0)
+    linked = {each.record for each in findings}
+    assert len(linked) == 79
+
+
 def test_a_looser_distance_finds_more() -> None:
     two = [distinct(1, thumbnail=near(7, 0)), distinct(2, thumbnail=near(7, 7))]
     assert judge(two, params(near_distance=3.0)) == []

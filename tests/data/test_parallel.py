@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -91,3 +92,20 @@ list(ordered_map(stay, [Path(sys.argv[1])] * 2, processes=2, at_once=1, few=0))
 
 def test_there_is_a_core() -> None:
     assert cores() >= 1
+
+
+def test_what_was_handed_on_is_let_go_of() -> None:
+    class Thing:
+        pass
+
+    alive: list[weakref.ref[Thing]] = []
+
+    def things() -> Iterator[Thing]:
+        for _ in range(50):
+            thing = Thing()
+            alive.append(weakref.ref(thing))
+            yield thing
+            del thing
+
+    counts = [sum(each() is not None for each in alive) for _ in ordered_map(id, things(), processes=1)]
+    assert counts[-1] <= 2

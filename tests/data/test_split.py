@@ -135,10 +135,22 @@ def test_an_unknown_official_split_names_record_and_name() -> None:
         assign_all(members(1, "dev"), 1, params())
 
 
-@pytest.mark.parametrize("changes", [{"train": 0.9}, {"test": 0.0, "train": 0.9}, {"vali": 0.1}])
+@pytest.mark.parametrize("changes", [{"train": 0.9}, {"test": -0.1, "train": 1.0}, {"vali": 0.1}])
 def test_shares_that_are_no_shares_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ParamsError, match=r"^split"):
         params(**changes)
+
+
+def test_official_splits_need_no_share_and_folds_do_not_keep_them() -> None:
+    own = [*members(60, "train"), *members(20, "validation", "v"), *members(20, "test", "t")]
+    kept, _ = assign_all(own, 1, params(train=1.0, validation=0.0, test=0.0))
+    assert Counter(kept.values()) == {"train": 60, "validation": 20, "test": 20}
+    tested = []
+    for turn in (0.0, 0.2, 0.4, 0.6, 0.8):
+        shares = {"train": 0.7, "validation": 0.1, "test": 0.2, "turn": turn, "official": "ignore"}
+        found, _ = assign_all(own, 1, params(**shares))
+        tested += [record for record, split in found.items() if split == "test"]
+    assert sorted(tested) == sorted(member.record for member in own)
 
 
 def test_records_that_go_belong_to_no_split_and_do_not_make_one_official() -> None:

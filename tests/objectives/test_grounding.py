@@ -144,3 +144,9 @@ def test_counting_is_learnt_where_the_fusion_block_counts_and_refused_where_it_d
     recipe = models.recipe(60, schedule="constant")
     rows = fit(module, loader(train, module.collate, Plans(len(train), 8, 60, 0), seed=0), recipe).rows
     assert rows[-1]["count_error"] < 0.7 * rows[0]["count_error"]
+
+
+def test_one_region_an_image_is_learnt_without_steps(prepared: Prepared) -> None:
+    module, train = pretraining(prepared, regions_per_image=1), prepared.split("train")
+    rows = fit(module, loader(train, module.collate, Plans(len(train), 8, 2, 1), seed=1), models.recipe(2)).rows
+    assert "step_error" not in rows[-1]

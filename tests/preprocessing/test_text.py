@@ -370,3 +370,20 @@ def test_a_text_may_have_to_have_some_words() -> None:
 def test_words_counted_in_parts_train_the_same_tokenizer() -> None:
     parts = word_counts(TEXTS[:2], params()) + word_counts(TEXTS[2:], params())
     assert learn_tokenizer(parts, params()).to_str() == train_tokenizer(TEXTS, params()).to_str()
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [("a 1½ year old", "a 1 1⁄2 year old"), ("½ a pear", "1⁄2 a pear"), ("10⁶ stars", "10^6 stars"), ("5 m²", "5 m2")],
+)
+def test_normalising_changes_no_number(text: str, cleaned: str) -> None:
+    assert clean(text) == cleaned
+
+
+def test_a_vocabulary_s_tokens_are_its_lines_whatever_they_hold(tmp_path: Path) -> None:
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\u2028", "cat", "dog"]
+    (tmp_path / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    assert load_tokenizer(tmp_path).encode("dog").ids == [2, 7, 3]
+    (tmp_path / "vocab.txt").write_text("\n".join([*tokens, "cat"]), encoding="utf-8")
+    with pytest.raises(TokenizerError, match=r"vocab\.txt:9: token 'cat' comes again"):
+        load_tokenizer(tmp_path)

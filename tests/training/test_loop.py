@@ -121,3 +121,20 @@ def test_precision_is_what_was_asked_for() -> None:
     assert precision("fp32") == "no"
     assert precision("bf16") == "bf16"
     assert precision("auto") in ("no", "bf16")
+
+
+def test_means_are_over_the_batches_that_can_tell() -> None:
+    class Half(Line):
+        """Tells its size of every second batch only."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls = 0
+
+        def forward(self, batch: Batch) -> dict[str, Tensor]:
+            self.calls += 1
+            found = super().forward(batch)
+            return {**found, "size": torch.tensor(8.0)} if self.calls % 2 else found
+
+    assert average(Half(), batches(4), recipe(1))["size"] == 8.0
+    assert [row["size"] for row in fit(Half(), batches(4), recipe(4, log_every=2)).rows] == [8.0, 8.0]

@@ -245,3 +245,37 @@ def test_what_is_saved_comes_back(prepared: Prepared, tmp_path: Path) -> None:
         assert all(torch.equal(value, heads[name][key]) for key, value in objective.state_dict().items())
     again = VLPModel.from_pretrained(tmp_path)
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in module.model.state_dict().items())
+
+
+@pytest.mark.parametrize("names", [["contrastive"], ["tagging", "contrastive"]])
+def test_a_phase_that_fuses_nothing_leaves_the_fusion_block_alone(prepared: Prepared, names: list[str]) -> None:
+    module = begun(prepared, {**OBJECTIVES, "tagging": {"weight": 1.0, "min_count": 1}}, names)
+    before = {name: value.clone() for name, value in module.model.fusion.state_dict().items()}
+    train = prepared.split("train")
+    fit(module, loader(train, module.collate, Plans(len(train), 8, 2, 1), seed=1), models.recipe(2), module.weights)
+    assert all(torch.equal(value, before[name]) for name, value in module.model.fusion.state_dict().items())
+
+
+def test_an_objective_s_weight_holds_for_all_its_losses(prepared: Prepared) -> None:
+    module = begun(prepared, {"matching": {**OBJECTIVES["matching"], "weight": 0.25}}, ["matching"])
+    assert module.weights == {"itm_loss": 0.25, "pair_loss": 0.25, "word_loss": 0.25}
+
+
+def test_texts_longer_than_the_encoder_takes_are_refused_before_anything_is_trained(prepared: Prepared) -> None:
+    model = models.model(prepared)
+    model.text_encoder.max_positions = prepared.summary["max_tokens"] - 1
+    with pytest.raises(ValueError, match=r"text.max_tokens is \d+, more than model.text.max_positions: \d+"):
+        Pretraining(model, section(OBJECTIVES, [*OBJECTIVES]), prepared)
+
+
+def section(objectives: dict[str, Any], names: list[str]) -> PretrainParams:
+    phase = {"objectives": names, "training": models.recipe(2).model_dump()}
+    used = {name: objectives[name] for name in names}
+    return parse(PretrainParams, {"captions_per_image": 2, "objectives": used, "phases": {"x": phase}}, "pretrain")
+
+
+def begun(prepared: Prepared, objectives: dict[str, Any], names: list[str]) -> Pretraining:
+    params = section(objectives, names)
+    module = Pretraining(models.model(prepared), params, prepared)
+    module.begin(params.phases["x"])
+    return module

@@ -205,3 +205,16 @@ def test_a_fingerprint_changes_with_weights_parameters_data_and_frozen_parts(tmp
     (tmp_path / "shard").write_bytes(b"pixelS")
     found.append(fingerprint(module, [models.recipe(3)], tmp_path, 1))
     assert len(set(found)) == len(found)
+
+
+def test_a_place_that_is_shared_keeps_the_runs_of_others_for_a_week(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLP_CHECKPOINTS", str(tmp_path))
+    (tmp_path / "pretrain" / "of a fold").mkdir(parents=True)
+    (tmp_path / "pretrain" / "forgotten").mkdir()
+    os.utime(tmp_path / "pretrain" / "forgotten", (1, 1))
+    Checkpoints.of("pretrain", "mine")
+    assert [each.name for each in (tmp_path / "pretrain").iterdir()] == ["of a fold"]
+    Checkpoints.of("pretrain", "mine", root=tmp_path)  # a project's own
+    assert not list((tmp_path / "pretrain").iterdir())

@@ -153,6 +153,24 @@ def test_trials_that_fail_are_told_and_a_search_of_nothing_else_gives_up(reposit
     assert "no trial of matching at this commit has ended" in capsys.readouterr().err
 
 
+def test_a_figure_that_is_no_number_is_a_trial_that_failed(repository, capsys) -> None:
+    train = TRAIN.replace("loss = abs(math.log10(rate) + 2) + 1 / step", "loss = math.nan if rate > 0.1 else rate")
+    (repository / "train.py").write_text(train)
+    git(repository, "commit", "--quiet", "--all", "-m", "change")
+    rows = tune(capsys, "--trials", "6")
+    assert {row["state"] for row in rows if row["values"]["tasks.matching.rate"] > 0.1} == {"fail"}
+
+
+def test_another_direction_is_another_search(repository, capsys) -> None:
+    tune(capsys, "--trials", "2")
+    (repository / "tuning.yaml").write_text(
+        FILES["tuning.yaml"].replace("matching:\n", "matching:\n  direction: maximize\n")
+    )
+    rows = tune(capsys, "--trials", "3")
+    ended = [row["loss"] for row in rows if row["state"] == "complete"]
+    assert len(rows) == 3 and ended == sorted(ended, reverse=True)
+
+
 @pytest.mark.parametrize(
     ("text", "task", "message"),
     [

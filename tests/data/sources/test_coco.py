@@ -76,6 +76,31 @@ def test_captions_stand_with_their_picture(root: Path) -> None:
     assert second.captions == (Caption(text="two"),)
 
 
+@pytest.mark.parametrize(
+    ("name", "identity", "group"),
+    [
+        ("COCO_train2014_000000000009.jpg", 9, "image 9"),
+        ("000000000009.jpg", 9, "image 9"),
+        ("0.png", 0, "image val/0.png"),  # numbered part by part, as many tools export
+    ],
+)
+def test_parts_share_a_picture_by_coco_s_own_number_only(root: Path, name: str, identity: int, group: str) -> None:
+    images = [{"id": identity, "file_name": name, "width": 8, "height": 4}]
+    annotations = [{"id": 1, "image_id": identity, "caption": "one"}]
+    (found,) = read(root, {"captions": {"images": images, "annotations": annotations}})
+    assert found.group == group
+
+
+def test_a_second_annotation_of_one_id_and_a_picture_without_a_size_are_refused(root: Path) -> None:
+    things = [*INSTANCES["annotations"], INSTANCES["annotations"][0]]
+    found = read(root, {"instances": {**INSTANCES, "annotations": things}})
+    assert "has it already" in str(found[-1].fault)
+    bare = [{name: value for name, value in each.items() if name not in ("width", "height")} for each in IMAGES]
+    found = read(root, {"instances": {**INSTANCES, "images": bare}})
+    assert found[0].regions == ()
+    assert any("no width and height of image 7" in str(each.fault) for each in found)
+
+
 def test_the_things_of_a_category_are_one_region_and_a_label(root: Path) -> None:
     first, second = read(root, {"instances": INSTANCES})
     assert first.labels == ("dog", "cat")

@@ -82,8 +82,16 @@ def test_what_the_library_wrote_is_read_by_the_mapping(
 def test_the_parts_of_a_dictionary_are_the_official_splits(tmp_path: Path) -> None:
     parts = {"train": dataset(), "val": dataset(), "extra": dataset()}
     datasets.DatasetDict(parts).save_to_disk(tmp_path / "set")
-    found = read(tmp_path, folder="set", **MAPPING)
+    found = read(tmp_path, folder="set", splits={"extra": "any"}, **MAPPING)
     assert [record.split for record in found] == ["train"] * 2 + ["validation"] * 2 + [None] * 2
+    left = read(tmp_path, folder="set", splits={"extra": "none", "val": "test"}, **MAPPING)
+    assert [record.split for record in left] == ["train"] * 2 + ["test"] * 2
+
+
+def test_a_split_of_an_unknown_name_is_not_shared_out_in_silence(tmp_path: Path) -> None:
+    datasets.DatasetDict({"train": dataset(), "test_hard": dataset()}).save_to_disk(tmp_path / "set")
+    with pytest.raises(ValueError, match=r"set/test_hard: is the split 'test_hard' train, .*\? Say it in splits"):
+        read(tmp_path, folder="set", **MAPPING)
 
 
 def test_parquet_files_belong_to_the_split_that_lists_them(tmp_path: Path) -> None:
