@@ -154,21 +154,23 @@ def test_trials_that_fail_are_told_and_a_search_of_nothing_else_gives_up(reposit
 
 
 def test_a_figure_that_is_no_number_is_a_trial_that_failed(repository, capsys) -> None:
-    train = TRAIN.replace("loss = abs(math.log10(rate) + 2) + 1 / step", "loss = math.nan if rate > 0.1 else rate")
-    (repository / "train.py").write_text(train)
+    (repository / "train.py").write_text(
+        TRAIN.replace("loss = abs(math.log10(rate) + 2) + 1 / step", "loss = math.nan")
+    )
     git(repository, "commit", "--quiet", "--all", "-m", "change")
-    rows = tune(capsys, "--trials", "6")
-    assert {row["state"] for row in rows if row["values"]["tasks.matching.rate"] > 0.1} == {"fail"}
+    with pytest.raises(SystemExit):
+        cli.main(["tune", "matching"])
+    said = capsys.readouterr().err
+    assert said.count("failed: validation: loss is nan") == 3
+    assert "3 trials in a row failed" in said
 
 
 def test_another_direction_is_another_search(repository, capsys) -> None:
-    tune(capsys, "--trials", "2")
-    (repository / "tuning.yaml").write_text(
-        FILES["tuning.yaml"].replace("matching:\n", "matching:\n  direction: maximize\n")
-    )
-    rows = tune(capsys, "--trials", "3")
-    ended = [row["loss"] for row in rows if row["state"] == "complete"]
-    assert len(rows) == 3 and ended == sorted(ended, reverse=True)
+    tune(capsys, "--trials", "1")
+    text = FILES["tuning.yaml"].replace("matching:\n", "matching:\n  direction: maximize\n")
+    (repository / "tuning.yaml").write_text(text)
+    values = [row["value"] for row in tune(capsys, "--trials", "2")]
+    assert len(values) == 2 and values == sorted(values, reverse=True)
 
 
 @pytest.mark.parametrize(

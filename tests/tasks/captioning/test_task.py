@@ -248,3 +248,10 @@ def test_a_local_model_that_does_not_fit_is_refused(
 def test_sizes_that_make_no_decoder_are_refused(prepared: Prepared, decoder: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         task(prepared, decoder=decoder)
+
+
+def test_an_encoder_that_is_not_trained_stays_as_it_is(prepared: Prepared) -> None:
+    made = task(prepared, train_image_encoder=False)
+    before = {name: value.clone() for name, value in made.model.image_encoder.state_dict().items()}
+    train(made, prepared, 2)
+    assert all(torch.equal(value, before[name]) for name, value in made.model.image_encoder.state_dict().items())

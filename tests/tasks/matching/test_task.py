@@ -149,3 +149,12 @@ def test_data_without_edits_is_held_against_captions_of_other_groups(plain: Prep
     batch = made.collate(plain.split("train"), range(6), np.random.default_rng(0))
     targets = batch.texts["statement"].targets
     assert targets is not None and float(targets.mean()) == 0.5
+
+
+def test_a_batch_in_which_nothing_is_false_teaches_nothing(plain: Prepared) -> None:
+    made, train = task(plain), plain.split("train")
+    batch = made.collate(train, [0], np.random.default_rng(0))  # other captions of one picture are true of it
+    assert not len(batch.texts["statement"].input_ids)
+    found = made(batch)
+    sum(found.values()).backward()
+    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in made.parameters())

@@ -169,3 +169,15 @@ def test_data_without_questions_is_refused_by_name(tmp_path: Path) -> None:
     plain = Prepared(scenes.prepare(tmp_path, 20, questions=False))
     with pytest.raises(ValueError, match=r"0 answers .* give the source questions"):
         task(plain)
+
+
+def test_a_batch_without_questions_teaches_nothing(prepared: Prepared) -> None:
+    made, train = task(prepared), prepared.split("train")
+    batch = made.collate(train, [0, 1], np.random.default_rng(0))
+    asked = batch.texts["question"]
+    asked.input_ids, asked.attention_mask, asked.image_index = (
+        part[:0] for part in (asked.input_ids, asked.attention_mask, asked.image_index)
+    )
+    batch.targets["answer"] = batch.targets["answer"][:0]
+    found = made(batch)
+    assert found.keys() == {"vqa_loss"} and float(found["vqa_loss"]) == 0.0
