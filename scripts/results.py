@@ -191,7 +191,9 @@ def _told(found: dict[str, Any]) -> str:
     where = f"{machine['processor']}, {machine['cores']} cores"
     if "runs" not in found:
         return f"`{found['command']}`, {found['at'][:10]}, {where}"
-    parts = (f"`{part}` by `{run['command']}`, {run['at'][:10]}, {run['device']}" for part, run in found["runs"].items())
+    parts = (
+        f"`{part}` by `{run['command']}`, {run['at'][:10]}, {run['device']}" for part, run in found["runs"].items()
+    )
     return f"{where}; {'; '.join(parts)}"
 
 
