@@ -23,7 +23,7 @@ figures["seed"] = params["seed"]
 Path(f"metrics/{sys.argv[1]}.json").write_text(json.dumps(figures))
 """
 FILES = {
-    "params.yaml": "seed: 1\nsplit: {train: 0.85, validation: 0.05, test: 0.1, turn: 0.0}\n"
+    "params.yaml": "seed: 1\nsplit: {train: 0.85, validation: 0.05, test: 0.1, turn: 0.0, official: keep}\n"
     "tasks: {matching: {}, vqa: {}}\n",
     "dvc.yaml": """\
 stages:
