@@ -49,7 +49,9 @@ def configure() -> None:
     root = logging.getLogger()
     ours = logging.getLogger("vlp")
     ours.setLevel(logging.INFO)
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each broken form
+    # What is wrong with a form or a picture is the caller's fault, and is said in the answer.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     for name in (None, "bentoml", "uvicorn.error", "circus"):
         for handler in logging.getLogger(name).handlers:
             handler.setFormatter(JsonFormatter())
