@@ -191,9 +191,10 @@ def _told(found: dict[str, Any]) -> str:
     where = f"{machine['processor']}, {machine['cores']} cores"
     if "runs" not in found:
         return f"`{found['command']}`, {found['at'][:10]}, {where}"
-    parts = (
-        f"`{part}` by `{run['command']}`, {run['at'][:10]}, {run['device']}" for part, run in found["runs"].items()
-    )
+    told: dict[str, list[str]] = {}
+    for part, run in found["runs"].items():
+        told.setdefault(f"`{run['command']}`, {run['at'][:10]}, {run['device']}", []).append(f"`{part}`")
+    parts = (f"{', '.join(names)} by {run}" for run, names in told.items())
     return f"{where}; {'; '.join(parts)}"
 
 
