@@ -15,7 +15,7 @@ from typing import Any
 import vlp
 
 KEY_FILE = ".made-by"
-_DECIDING = ("numpy", "pillow", "pyarrow", "tokenizers")
+_DECIDING = ("cykooz-resizer", "numpy", "pillow", "pyarrow", "tokenizers")
 """Libraries whose version can change what a stage writes."""
 
 

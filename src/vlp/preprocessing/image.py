@@ -6,7 +6,9 @@ can be repaired exactly (orientation, colour model, depth, transparency) is repa
 
 Decisions:
 
-* **Filter**: Pillow's anti-aliased bicubic, fixed; masks take the nearest pixel of the same geometry.
+* **Filter**: the anti-aliased bicubic of Pillow, fixed, computed by fast_image_resize in a sixth of Pillow's time;
+  integers throughout, so its bytes are the same with and without vector instructions. Masks take the nearest pixel of
+  the same geometry.
 * **ICC profiles are ignored**: pixels are taken as sRGB, as the field's loaders do, so that the same file
   gives the same bytes whatever colour engine a machine has.
 * **Large JPEGs** are decoded at a half, a quarter or an eighth of their size, as long as that is at least
@@ -24,12 +26,13 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Annotated, Any, Literal
 
+import cykooz_resizer as resizing
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 from pydantic import Field
@@ -168,7 +171,7 @@ def prepare(data: bytes, params: ImageParams) -> Prepared:
             image = image.transpose(_TRANSPOSE[turn])
             shown = shown[::-1] if turn >= 5 else shown
         rgb = _to_rgb(image, params.background, notes)
-        pixels = np.array(_fit(rgb, params, Image.Resampling.BICUBIC, params.background))
+        pixels = np.array(_fit(rgb, params, _bicubic, params.background))
     return Prepared(pixels=pixels, notes=tuple(sorted(notes)), format=kind, mode=mode, width=shown[0], height=shown[1])
 
 
@@ -188,7 +191,7 @@ def prepare_mask(png: bytes, params: ImageParams, size: tuple[int, int] | None =
             found, wanted = "×".join(map(str, mask.size)), "×".join(map(str, size))
             raise ImageError("mask_size", f"the mask is {found} pixels, its image {wanted}")
         mask.load()
-        inside = np.asarray(_fit(mask.convert("L"), params, Image.Resampling.NEAREST, 0)) >= 128
+        inside = np.asarray(_fit(mask.convert("L"), params, _nearest, 0)) >= 128
         if not inside.any():
             raise ImageError("mask_empty", f"nothing of the region is left at {params.size} pixels")
         return inside
@@ -327,24 +330,47 @@ def _to_rgb(image: Any, background: tuple[int, int, int], notes: set[str]) -> An
         below = Image.new("RGB", image.size, background)
         below.paste(above, mask=above.getchannel("A"))
         return below
-    return image.convert("RGB")
+    return image if mode == "RGB" else image.convert("RGB")
 
 
-def _fit(image: Any, params: ImageParams, resample: Image.Resampling, fill: Any) -> Any:
+_Box = tuple[float, float, float, float]
+"""Left, upper, right and lower edge in pixels."""
+_CATMULL_ROM = resizing.ResizeAlg.convolution(resizing.FilterType.catmull_rom)
+
+
+def _bicubic(image: Any, size: tuple[int, int], box: _Box) -> Any:
+    """The part ``box`` of an RGB image at ``size``; what has that size already is not touched."""
+    left, top, right, bottom = box
+    whole = (right - left, bottom - top) == image.size
+    if whole and image.size == size:
+        return image
+    part = resizing.CropBox(left, top, right - left, bottom - top)
+    fitted = Image.new("RGB", size)
+    # One a call: it has buffers of its own, which threads must not share, and costs nothing to make.
+    resizing.Resizer().resize_pil(image, fitted, resizing.ResizeOptions(resize_alg=_CATMULL_ROM, crop_box=part))
+    return fitted
+
+
+def _nearest(image: Any, size: tuple[int, int], box: _Box) -> Any:
+    return image.resize(size, Image.Resampling.NEAREST, box=box)
+
+
+def _fit(image: Any, params: ImageParams, resize: Callable[[Any, tuple[int, int], _Box], Any], fill: Any) -> Any:
     """Bring ``image`` to S × S; images and masks of one size go through the same boxes."""
     side, (width, height) = params.size, image.size
     match params.resize:
         case "squash":
-            return image.resize((side, side), resample)
+            return resize(image, (side, side), (0, 0, width, height))
         case "crop":
             short = min(width, height)
             left, top = (width - short) / 2, (height - short) / 2
-            return image.resize((side, side), resample, box=(left, top, left + short, top + short))
+            return resize(image, (side, side), (left, top, left + short, top + short))
         case "pad":
             longer = max(width, height)
             inner = max(1, round(width * side / longer)), max(1, round(height * side / longer))
             whole = Image.new(image.mode, (side, side), fill)
-            whole.paste(image.resize(inner, resample), ((side - inner[0]) // 2, (side - inner[1]) // 2))
+            fitted = resize(image, inner, (0, 0, width, height))
+            whole.paste(fitted, ((side - inner[0]) // 2, (side - inner[1]) // 2))
             return whole
 
 
