@@ -24,6 +24,7 @@ from prefect.states import Completed
 from flows import artifacts, commands, gate, incoming, metrics, notifications, settings, stages, standing
 from flows.commands import CommandError
 from flows.gate import Side, Verdict
+from flows.incoming import ReplacedImportError
 from flows.pipeline import produce
 from flows.promotion import promote
 from flows.registry import Registry
@@ -74,7 +75,7 @@ def _retrain(root: Path, chosen: Settings, force: bool) -> Retrained:
     if not force and not chosen.retrain.update_imports and known.get("fingerprint") == print_:
         return Retrained("nothing new")
     with commands.none_left(), worktree(root, chosen.retrain.revision) as tree:
-        content = incoming.bring(tree, chosen.retrain.incoming, chosen.retrain.update_imports)
+        content = _brought(tree, chosen, print_, known)
         if not force and content == _known_content(root, chosen, known):
             incoming.remember(root, print_, content, known.get("outcome", "promoted"))
             return Retrained("nothing new")
@@ -105,6 +106,18 @@ def _retrain(root: Path, chosen: Settings, force: bool) -> Retrained:
         raise
     incoming.remember(root, print_, content, "promoted")
     return Retrained("promoted", candidate, version.name, verdict)
+
+
+def _brought(tree: Worktree, chosen: Settings, print_: str, known: dict[str, str]) -> str:
+    """What has arrived, in the worktree; a hash of its content. What only a person can mend is a conclusion, too."""
+    logger, folder = get_run_logger(), chosen.retrain.incoming
+    try:
+        return incoming.bring(
+            tree, folder, chosen.retrain.update_imports, lambda left: logger.warning("%s: left out: %s", folder, left)
+        )
+    except ReplacedImportError:
+        incoming.remember(tree.project, print_, known.get("content", ""), "failed")
+        raise
 
 
 def _known_content(root: Path, chosen: Settings, known: dict[str, str]) -> str | None:
