@@ -88,15 +88,13 @@ class Registry:
         names = {tag.parsed["version"]: tag.commit for tag in self._tags() if tag.action == Action.REGISTER}
         if old := [name for name, of in names.items() if of == commit]:
             raise DeprecatedError(
-                f"{commit[:12]} is {old[0]} of {self.artifact}, which was deprecated: promote another commit, or delete "
-                f"the tag that says so (git tag --list '{self.artifact}@*')"
+                f"{commit[:12]} is {old[0]} of {self.artifact}, which was deprecated: promote another commit, or "
+                f"delete the tag that says so (git tag --list '{self.artifact}@*')"
             )
         # Named here: GTO would count on from the last that is not deprecated, and give a name twice.
         last = max(map(_numbers, names), default=None)
         following = None if last is None else f"v{'.'.join(map(str, (*last[:-1], last[-1] + 1)))}"
-        gto.api.register(
-            str(self.project), self.artifact, commit, version=following, author=AUTHOR, author_email=EMAIL
-        )
+        gto.api.register(str(self.project), self.artifact, commit, version=following, author=AUTHOR, author_email=EMAIL)
         return next(version for version in self.versions() if version.commit == commit)
 
     def deregister(self, version: Version) -> None:
