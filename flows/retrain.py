@@ -26,7 +26,7 @@ from flows.commands import CommandError
 from flows.gate import Side, Verdict
 from flows.incoming import ReplacedImportError
 from flows.pipeline import produce
-from flows.promotion import promote
+from flows.promotion import LateError, promote, still
 from flows.registry import Registry
 from flows.serving import BusyError
 from flows.settings import Settings
@@ -97,9 +97,9 @@ def _retrain(root: Path, chosen: Settings, force: bool) -> Retrained:
         notifications.tell(chosen.notifications, "refused", f"{verdict.challenger} is not promoted", verdict.text())
         return Retrained("refused", candidate, None, verdict)
     try:
-        version = promote(root, candidate, chosen)
-    except BusyError:
-        raise  # the next run tries again
+        version = promote(root, candidate, chosen, still(verdict.champion))
+    except (BusyError, LateError):
+        raise  # the next run tries again, and is judged against what is in production then
     except Exception:
         # What cannot be served now is not tried again every few minutes; more data, or --force, tries.
         incoming.remember(root, print_, content, "rolled back")
