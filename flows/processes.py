@@ -50,7 +50,10 @@ class Process:
         """End it and all that it started, in whatever process group."""
         if not self.alive():
             return
-        family = psutil.Process(self.pid).children(recursive=True)
+        try:
+            family = psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:  # it ended by itself meanwhile
+            family = []
         guard.end(self.pid, grace_s)
         for child in family:
             with suppress(psutil.NoSuchProcess):

@@ -90,7 +90,11 @@ def _retrain(root: Path, chosen: Settings, force: bool) -> Retrained:
         if _in_production(root, chosen, candidate):
             incoming.remember(root, print_, content, "unchanged")
             return Retrained("unchanged")
-        verdict = _judged(tree, chosen, outcome.branch or candidate[:12])
+        try:
+            verdict = _judged(tree, chosen, outcome.branch or candidate[:12])
+        except ValueError:  # a metrics file that is no JSON will be none the next time
+            incoming.remember(root, print_, content, "failed")
+            raise
     artifacts.verdict(verdict.text())
     if not verdict.promote:
         incoming.remember(root, print_, content, "refused")
