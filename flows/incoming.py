@@ -29,6 +29,10 @@ class ArrivingError(RuntimeError):
     """Files changed while they were read: somebody is still copying."""
 
 
+class MissingDataError(ValueError):
+    """A ``.dvc`` file of the folder names data that are neither there nor in DVC's cache."""
+
+
 class ReplacedImportError(ValueError):
     """Data lie where an import's are, and are not what was imported."""
 
@@ -62,6 +66,7 @@ def bring(
 
     Raises:
         ArrivingError: the folder changed meanwhile.
+        MissingDataError: of what a ``.dvc`` file names, the data cannot be had.
         ReplacedImportError: data were put in the place of an import whose ``.dvc`` file is still there.
     """
     source, target = tree.project / incoming, tree.folder / incoming
@@ -92,8 +97,25 @@ def bring(
             _remove(target / name)
     if data:
         names = [str(Path(incoming) / name) for name in data]
-        commands.run(["dvc", "add", "--quiet", *names], tree.folder, environment=own)
+        commands.run(["dvc", "add", *names], tree.folder, environment=own)
+    _check_out(tree, [path for path in sorted(target.glob("*.dvc")) if path.name.removesuffix(".dvc") not in data])
     return content(target)
+
+
+def _check_out(tree: Worktree, notes: list[Path]) -> None:
+    """The data of ``notes``, from DVC's cache; those that are there already are of the commit's notes."""
+    if not notes:
+        return
+    names = [str(note.relative_to(tree.folder)) for note in notes]
+    try:
+        commands.run(["dvc", "checkout", "--force", *names], tree.folder, environment=environment(tree.folder))
+    except commands.CommandError as error:
+        if "Checkout failed" not in error.output:
+            raise
+        raise MissingDataError(
+            f"data of {', '.join(names)} are neither in {tree.project} nor in DVC's cache; get them first: "
+            f"dvc fetch {' '.join(names)}"
+        ) from None
 
 
 def _bring_rules(source: Path, target: Path) -> None:

@@ -24,7 +24,7 @@ from prefect.states import Completed
 from flows import artifacts, commands, gate, incoming, metrics, notifications, settings, stages, standing
 from flows.commands import CommandError
 from flows.gate import Side, Verdict
-from flows.incoming import ReplacedImportError
+from flows.incoming import MissingDataError, ReplacedImportError
 from flows.pipeline import produce
 from flows.promotion import LateError, promote, still
 from flows.registry import Registry
@@ -119,8 +119,10 @@ def _brought(tree: Worktree, chosen: Settings, print_: str, known: dict[str, str
         return incoming.bring(
             tree, folder, chosen.retrain.update_imports, lambda left: logger.warning("%s: left out: %s", folder, left)
         )
-    except ReplacedImportError:
-        incoming.remember(tree.project, print_, known.get("content", ""), "failed")
+    except (ReplacedImportError, MissingDataError) as error:
+        # Data can be fetched without a change of the folder, so that this is tried again: but not for ever.
+        if isinstance(error, ReplacedImportError) or incoming.tried(tree.project, print_) >= TRIES:
+            incoming.remember(tree.project, print_, known.get("content", ""), "failed")
         raise
 
 

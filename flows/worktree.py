@@ -143,7 +143,7 @@ def _share_cache(project: Path, folder: Path) -> None:
         cache = repo.cache.local_cache_dir
     with Repo(str(folder)) as repo, repo.config.edit("local") as settings:
         settings["cache"] |= {"dir": cache, "type": ["reflink", "hardlink", "copy"]}
-    commands.run(["dvc", "checkout", "--quiet", "--allow-missing"], folder, environment=environment(folder))
+    commands.run(["dvc", "checkout", "--allow-missing"], folder, environment=environment(folder))
 
 
 def environment(folder: Path) -> dict[str, str]:

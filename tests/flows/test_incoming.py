@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -159,3 +160,24 @@ def test_what_is_gone_before_it_is_read_waits_too(project, monkeypatch):
 def test_a_link_to_nowhere_is_no_file(tmp_path):
     (tmp_path / ".#open").symlink_to("nobody@nowhere")
     assert incoming.fingerprint(tmp_path) == incoming.EMPTY
+
+
+@pytest.mark.slow
+def test_data_that_only_a_note_names_come_from_the_cache_or_are_missed(project, tmp_path):
+    origin, note = tmp_path / "origin.jsonl", project / FOLDER / "origin.jsonl.dvc"
+    origin.write_text(pipelines.rows([8000]))
+    subprocess.run(["dvc", "import-url", "--quiet", str(origin), f"{FOLDER}/origin.jsonl"], cwd=project, check=True)
+    pipelines.commit(project)
+    mine = project / FOLDER / "origin.jsonl"
+    mine.unlink()
+    mine.write_text(pipelines.rows([8002]))
+    subprocess.run(["dvc", "add", "--quiet", str(mine)], cwd=project, check=True)
+    assert "deps:" in note.read_text(), "DVC still calls it an import"
+    with worktree(project) as tree:
+        incoming.bring(tree, FOLDER, update_imports=False)
+        assert "r8002" in (tree.folder / FOLDER / "origin.jsonl").read_text(), "not the commit's"
+    mine.unlink()
+    shutil.rmtree(project / ".dvc" / "cache")
+    (project / FOLDER / "first.jsonl.dvc").unlink()  # these lie in the folder as they are
+    with worktree(project) as tree, pytest.raises(incoming.MissingDataError, match=r"dvc fetch .*origin.jsonl.dvc"):
+        incoming.bring(tree, FOLDER, update_imports=False)
