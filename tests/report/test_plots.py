@@ -97,3 +97,12 @@ def test_a_curve_of_words_is_said_to_be_none(tmp_path):
 def test_a_file_that_is_no_csv_is_named_as_not_drawn():
     body = {"x": "step", "y": {"loss.json": "a_loss"}}
     assert plots.declared({"plots": [{"Losses": body}]}) == ([], ["Losses"])
+
+
+def test_names_are_escaped_once_for_where_they_stand(tmp_path):
+    body = LOSS["Losses"]
+    curves, _ = plots.declared({"plots": [{"Loss_of <b> & c": body}, BARS]})
+    old, new = "step,a_loss,b_loss\n0,1,1\n1,2,2\n", "step,a_loss,b_loss\n0,1,1\n1,3,3\n"
+    text = plots.render(curves[:2], ("a_branch", "this branch"), sides(tmp_path, old, new))
+    assert "<summary>Loss_of &lt;b&gt; &amp; c</summary>" in text
+    assert "<th>a_branch</th>" in text

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from vlp.report.markdown import NOTHING, code, details, number, plain, table
+from vlp.report.markdown import NOTHING, code, details, html, number, plain, table
 
 POINTS = 31
 MOST_CHARACTERS = 24_000
@@ -73,7 +73,7 @@ def render(curves: Sequence[Curve], names: tuple[str, str], sides: tuple[Locate,
 
     Args:
         curves: what dvc.yaml declares.
-        names: what to call the two sides.
+        names: what to call the two sides, as plain text.
         sides: how each side's file of a path is found.
     """
     said: list[str] = []
@@ -95,7 +95,7 @@ def render(curves: Sequence[Curve], names: tuple[str, str], sides: tuple[Locate,
         elif len(drawn := "\n\n".join(_pair(curve, names, sides) for curve in mine)) > room:
             said.append(f"{plain(plot)}: differs, not drawn for want of room; see `dvc plots diff`.")
         else:
-            said.append(details(plain(plot), drawn))
+            said.append(details(plot, drawn))
             room -= len(drawn)
     if same:
         said.append(f"The same on both sides: {', '.join(same)}.")
@@ -124,7 +124,7 @@ def _pair(curve: Curve, names: tuple[str, str], sides: tuple[Locate, Locate]) ->
     heights = np.concatenate([y for _, y in points])
     low, high = (float(heights.min()), float(heights.max())) if len(heights) else (0.0, 1.0)
     cells = [_chart(curve, some, low, high) for some in points]
-    header = "".join(f"<th>{plain(name)}</th>" for name in names)
+    header = "".join(f"<th>{html(name)}</th>" for name in names)
     return (
         f"<table><tr>{header}</tr><tr>\n" + "\n".join(f"<td>\n\n{cell}\n\n</td>" for cell in cells) + "\n</tr></table>"
     )
