@@ -9,7 +9,8 @@ PYTHON ?= python3
 BUNDLE ?=
 HOST ?= 127.0.0.1
 PORT ?= 3000
-VENV := $(CURDIR)/.venv
+# Relative: make cuts the name of a file at a space, and the folder may have one in its name.
+VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 UV := $(BIN)/uv
@@ -20,7 +21,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 # `python` in a stage's command is the environment's own.
-export PATH := $(BIN):$(PATH)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Nothing phones home, and models come from files.
 export DVC_NO_ANALYTICS := 1
 export ITERATIVE_DO_NOT_TRACK := 1

@@ -1,4 +1,7 @@
-"""What a run shows in Prefect: parameters, figures beside the champion's, the validation, reports. No secret."""
+"""What a run shows in Prefect: parameters, figures beside the champion's, the validation, reports. No secret.
+
+What cannot be shown is an error in the log, and never the end of the run.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from flows import metrics, secrets
+from flows import logged, metrics, names, secrets
 from flows.registry import Registry
 from flows.stages import Status
 from flows.worktree import git
@@ -19,6 +22,7 @@ REPORTS = Path("runs") / "reports"
 """Below the project: the pages of each run, after its worktree is gone."""
 
 
+@logged.only("the parameters are not shown in Prefect")
 def parameters(folder: Path, base: str) -> None:
     """``params.yaml`` of the run, and what differs from the revision ``base``."""
     text = (folder / "params.yaml").read_text(encoding="utf-8") if (folder / "params.yaml").exists() else ""
@@ -27,11 +31,13 @@ def parameters(folder: Path, base: str) -> None:
     _markdown("parameters", "\n".join(parts))
 
 
+@logged.only("what became of the stages is not shown in Prefect")
 def stages(statuses: Mapping[str, Status]) -> None:
     """What became of each stage."""
     create_table_artifact([{"stage": name, "status": str(status)} for name, status in statuses.items()], key="stages")
 
 
+@logged.only("the metrics are not shown in Prefect")
 def figures(folder: Path, registry: Registry) -> None:
     """Every metric of the run beside the champion's."""
     champion = registry.champion()
@@ -41,6 +47,7 @@ def figures(folder: Path, registry: Registry) -> None:
     create_table_artifact(rows, key="metrics", description=f"All metrics, {compared}.")
 
 
+@logged.only("the validation is not shown in Prefect")
 def validation(folder: Path) -> None:
     """The counts of ``metrics/validation.json``, where the run has it."""
     path = folder / metrics.FOLDER / "validation.json"
@@ -61,7 +68,9 @@ def reports(folder: Path, project: Path, run: str, keep: int) -> list[Path]:
         target = project / REPORTS / run / page.relative_to(folder / "reports")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(page, target)
-        create_link_artifact(target.resolve().as_uri(), link_text=target.name, key=f"report-{_key(target.stem)}")
+        with logged.only(f"{target.name} is not linked in Prefect"):
+            key = f"report-{names.plain(target.stem)}"
+            create_link_artifact(target.resolve().as_uri(), link_text=target.name, key=key)
         kept.append(target)
     drop_old_reports(project, keep)
     return kept
@@ -75,11 +84,13 @@ def drop_old_reports(project: Path, keep: int) -> list[str]:
     return [old.name for old in runs[:-keep]]
 
 
+@logged.only("the gate's verdict is not shown in Prefect")
 def verdict(text: str) -> None:
     """Why a challenger was promoted or refused."""
     _markdown("gate", text)
 
 
+@logged.only("the outcome is not shown in Prefect")
 def outcome(key: str, lines: Mapping[str, Any]) -> None:
     """How a flow ended, a line a fact."""
     _markdown(key, "\n".join(f"* **{name}**: {value}" for name, value in lines.items()))
@@ -91,7 +102,3 @@ def _block(language: str, text: str) -> list[str]:
 
 def _markdown(key: str, text: str) -> None:
     create_markdown_artifact(secrets.hide(text), key=key)
-
-
-def _key(name: str) -> str:
-    return "".join(char if char.isalnum() else "-" for char in name.lower())

@@ -134,8 +134,11 @@ def _cut(path: Path, most: int) -> bool:
 def main() -> None:
     """The command line."""
     argparse.ArgumentParser(prog="python -m flows.cleanup", description=cleanup.__doc__).parse_args()
-    with standing.server(Path.cwd()):
-        cleanup()
+    try:
+        with standing.server(Path.cwd()):
+            cleanup()
+    except (RuntimeError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

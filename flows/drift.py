@@ -20,7 +20,7 @@ from prefect.deployments import run_deployment
 from prefect.events import emit_event
 from prefect.logging import get_run_logger
 
-from flows import notifications, settings, standing
+from flows import logged, notifications, settings, standing
 from vlp.commands import output
 
 EVENT = "vlp.drift.incident"
@@ -49,7 +49,8 @@ def drift(
         What ``vlp drift`` found.
     """
     found = judge(project, served, reference, state, settle_s)
-    create_markdown_artifact(markdown(found), key="drift", description="Served records against the reference.")
+    with logged.only("the comparison is not shown in Prefect"):
+        create_markdown_artifact(markdown(found), key="drift", description="Served records against the reference.")
     logger = get_run_logger()
     for line in found["refused"][:5]:
         logger.warning("no record: %s", line)
@@ -108,8 +109,11 @@ def main() -> None:
     parser.add_argument("--served", default="monitoring")
     parser.add_argument("--retrain", help="a deployment to start once an incident: flow/name")
     arguments = parser.parse_args()
-    with standing.server(Path(arguments.project)):
-        drift(project=arguments.project, served=arguments.served, retrain=arguments.retrain)
+    try:
+        with standing.server(Path(arguments.project)):
+            drift(project=arguments.project, served=arguments.served, retrain=arguments.retrain)
+    except (RuntimeError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

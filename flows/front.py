@@ -12,18 +12,20 @@ import argparse
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+import anyio
 import httpx
 import uvicorn
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 TARGET = "target.json"
 STATUS = "/-/front"
@@ -54,13 +56,12 @@ class Front:
         path = self.folder / TARGET
         try:
             found = path.stat()
+            stamp = (found.st_ino, found.st_mtime_ns)
+            if stamp != self._stamp:
+                self._target = json.loads(path.read_text(encoding="utf-8"))
+                self._stamp = stamp
         except FileNotFoundError:
             self._stamp, self._target = (0, 0), None
-            return None
-        stamp = (found.st_ino, found.st_mtime_ns)
-        if stamp != self._stamp:
-            self._target = json.loads(path.read_text(encoding="utf-8"))
-            self._stamp = stamp
         return self._target
 
     async def status(self, _: Request) -> Response:
@@ -90,9 +91,8 @@ class Front:
                 self.in_flight[version] -= 1
                 raise
             self._count(version, answer.status_code)
-            passed = StreamingResponse(
-                answer.aiter_raw(), answer.status_code, background=BackgroundTask(self._close, answer, version)
-            )
+            passed = _Passed(self._body(answer, version), answer.status_code)
+            passed.end = partial(self._close, answer, version)
             passed.raw_headers = [(k, v) for k, v in answer.headers.raw if k.lower().decode("latin-1") not in _HOPS]
             return passed
         self._count(version, 502)
@@ -102,9 +102,11 @@ class Front:
         headers = [(k, v) for k, v in request.headers.raw if k.decode("latin-1") not in _HOPS]
         has_body = "content-length" in request.headers or "transfer-encoding" in request.headers
         query = request.url.query
+        # As it was sent: decoded, a %3F in it would begin the query.
+        path = request.scope["raw_path"].partition(b"?")[0].decode("latin-1")
         return self.client.build_request(
             request.method,
-            url + request.url.path + (f"?{query}" if query else ""),
+            url + path + (f"?{query}" if query else ""),
             headers=headers,
             content=request.stream() if has_body else None,
         )
@@ -113,9 +115,31 @@ class Front:
         self.answered[version] += 1
         self.failed[version] += status >= 500
 
+    async def _body(self, answer: httpx.Response, version: str) -> AsyncIterator[bytes]:
+        """The answer's body; where the server ends in the middle of it, so does the connection to the client."""
+        try:
+            async for part in answer.aiter_raw():
+                yield part
+        except httpx.TransportError:
+            self.failed[version] += answer.status_code < 500  # else it is counted already
+            raise
+
     async def _close(self, answer: httpx.Response, version: str) -> None:
         await answer.aclose()
         self.in_flight[version] -= 1
+
+
+class _Passed(StreamingResponse):
+    """An answer that is passed on, and ``end`` whatever becomes of it: a request that died is not under way."""
+
+    end: Callable[[], Awaitable[None]]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.end()
 
 
 def _problem(status: int, text: str) -> Response:

@@ -9,7 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import stat
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from dvc.ignore import DvcIgnore
+from dvc.repo import Repo
 
 from flows import commands, processes
 from flows.worktree import Worktree, environment
@@ -24,58 +29,146 @@ class ArrivingError(RuntimeError):
     """Files changed while they were read: somebody is still copying."""
 
 
+class MissingDataError(ValueError):
+    """A ``.dvc`` file of the folder names data that are neither there nor in DVC's cache."""
+
+
+class ReplacedImportError(ValueError):
+    """Data lie where an import's are, and are not what was imported."""
+
+
 def fingerprint(folder: Path) -> str:
     """Names, sizes and times of all files in ``folder``: cheap, and another one whenever a file was written."""
     lines = []
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name not in _KEPT:
+        try:
             found = path.stat()
+        except FileNotFoundError:  # it went meanwhile, or is a link to nowhere
+            continue
+        if stat.S_ISREG(found.st_mode) and path.name not in _KEPT:
             lines.append(f"{path.relative_to(folder).as_posix()} {found.st_size} {found.st_mtime_ns}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def bring(tree: Worktree, incoming: str, update_imports: bool) -> str:
+def bring(
+    tree: Worktree, incoming: str, update_imports: bool, on_left_out: Callable[[str], None] = lambda _: None
+) -> str:
     """Put what the project's folder holds into the worktree, under DVC.
 
     Args:
         tree: the run's worktree.
         incoming: the folder, below the project.
         update_imports: fetch the newest version of what was imported (``dvc import``, ``dvc import-url``).
+        on_left_out: told each entry that DVC would refuse, and why.
 
     Returns:
         A hash of the data's content.
 
     Raises:
         ArrivingError: the folder changed meanwhile.
+        MissingDataError: of what a ``.dvc`` file names, the data cannot be had.
+        ReplacedImportError: data were put in the place of an import whose ``.dvc`` file is still there.
     """
     source, target = tree.project / incoming, tree.folder / incoming
     before = fingerprint(source)
     target.mkdir(parents=True, exist_ok=True)
-    entries = [path for path in sorted(source.iterdir()) if path.name not in _KEPT]
-    tracked = {path.name.removesuffix(".dvc") for path in entries if path.suffix == ".dvc"}
-    for path in entries:
-        if path.suffix == ".dvc":
-            shutil.copy(path, target / path.name)
+    entries = [path for path in sorted(source.iterdir()) if path.name not in (*_KEPT, DvcIgnore.DVCIGNORE_FILE)]
+    notes = {path.name.removesuffix(".dvc"): path for path in entries if path.suffix == ".dvc"}
+    _bring_rules(source, target)
+    data = _trackable(tree, target, [path for path in entries if path.suffix != ".dvc"], on_left_out)
+    for note in target.glob("*.dvc"):
+        # Once plain data lie in an import's place, the commit's note of the import is of the past.
+        if note.name.removesuffix(".dvc") in data and _is_import(note):
+            note.unlink()
+    for each in notes.values():
+        shutil.copy(each, target / each.name)
     own = environment(tree.folder)
-    imports = [path for path in target.glob("*.dvc") if _is_import(path)]
+    imports = {path.name.removesuffix(".dvc"): path for path in target.glob("*.dvc") if _is_import(path)}
+    for name in imports.keys() & data.keys():
+        _check_import(tree.project, notes[name], data.pop(name))
     if imports and update_imports:
-        commands.run(["dvc", "update", *(str(path) for path in imports)], tree.folder, environment=own)
-    imported = {path.name.removesuffix(".dvc") for path in imports}
-    added = [path for path in entries if path.suffix != ".dvc" and path.name not in imported]
-    for path in added:
-        _replace(path, target / path.name)
+        commands.run(["dvc", "update", *(str(path) for path in imports.values())], tree.folder, environment=own)
+    _copy(data, target, source, before)
     # An entry that was taken away must not come back from the commit.
     for gone in target.glob("*.dvc"):
         name = gone.name.removesuffix(".dvc")
-        if not _is_import(gone) and name not in {path.name for path in added} | tracked:
+        if not _is_import(gone) and name not in data.keys() | notes.keys():
             gone.unlink()
             _remove(target / name)
+    if data:
+        names = [str(Path(incoming) / name) for name in data]
+        commands.run(["dvc", "add", *names], tree.folder, environment=own)
+    _check_out(tree, [path for path in sorted(target.glob("*.dvc")) if path.name.removesuffix(".dvc") not in data])
+    return content(target)
+
+
+def _check_out(tree: Worktree, notes: list[Path]) -> None:
+    """The data of ``notes``, from DVC's cache; those that are there already are of the commit's notes."""
+    if not notes:
+        return
+    names = [str(note.relative_to(tree.folder)) for note in notes]
+    try:
+        commands.run(["dvc", "checkout", "--force", *names], tree.folder, environment=environment(tree.folder))
+    except commands.CommandError as error:
+        if "Checkout failed" not in error.output:
+            raise
+        raise MissingDataError(
+            f"data of {', '.join(names)} are neither in {tree.project} nor in DVC's cache; get them first: "
+            f"dvc fetch {' '.join(names)}"
+        ) from None
+
+
+def _bring_rules(source: Path, target: Path) -> None:
+    """The folder's own ``.dvcignore`` is no data, it says which entries are."""
+    rules = source / DvcIgnore.DVCIGNORE_FILE
+    if rules.exists():
+        shutil.copy(rules, target / rules.name)
+    else:
+        (target / rules.name).unlink(missing_ok=True)
+
+
+def _trackable(
+    tree: Worktree, target: Path, entries: list[Path], on_left_out: Callable[[str], None]
+) -> dict[str, Path]:
+    """The entries that DVC may track, by name: ``dvc add`` refuses the others, and all that is added with them."""
+    found: dict[str, Path] = {}
+    with Repo(str(tree.folder)) as repo:
+        for path in entries:
+            is_ignored = repo.dvcignore.is_ignored_dir if path.is_dir() else repo.dvcignore.is_ignored_file
+            if is_ignored(str(target / path.name)):
+                on_left_out(f"{path.name}: .dvcignore names it")
+            elif not path.exists():
+                on_left_out(f"{path.name}: a link to nowhere")
+            else:
+                found[path.name] = path
+    return found
+
+
+def _check_import(project: Path, note: Path, data: Path) -> None:
+    """An import's data in the folder are those that its ``.dvc`` file names; else nobody can tell which are meant."""
+    with Repo(str(project)) as repo:
+        outs = repo.stage.load_one(str(note)).outs
+        if any("modified" in out.workspace_status().values() for out in outs):
+            raise ReplacedImportError(
+                f"{data}: not what {note.name} imported: remove {note.name} to train on these data, or "
+                f"`dvc checkout --force {note.name}` to return to the import's"
+            )
+
+
+def _copy(data: Mapping[str, Path], target: Path, source: Path, before: str) -> None:
+    """Copy the entries into ``target``.
+
+    Raises:
+        ArrivingError: ``source`` is not as ``before`` any more.
+    """
+    try:
+        for name, path in data.items():
+            _replace(path, target / name)
+    except (FileNotFoundError, shutil.Error):
+        if fingerprint(source) == before:
+            raise
     if fingerprint(source) != before:
         raise ArrivingError(f"{source}: changed while it was read; the next run will take it")
-    if added:
-        names = [str(Path(incoming) / path.name) for path in added]
-        commands.run(["dvc", "add", "--quiet", *names], tree.folder, environment=own)
-    return content(target)
 
 
 def content(folder: Path) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows import commands, lost, processes, promotion, settings
+from flows import commands, lost, processes, promotion, settings, standing
 from flows.registry import Registry
 from flows.serving import BusyError, Site
 from flows.settings import Settings
@@ -50,6 +50,7 @@ def up(project: Path) -> str:
 
 def _up(project: Path, chosen: Settings) -> str:
     api = os.environ.get("PREFECT_API_URL") or _server(project, chosen)
+    standing.check_login(api)
     environment = commands.python_environment(project) | _client(api)
     for step in (
         ["work-pool", "create", POOL, "--type", "process", "--overwrite"],
@@ -134,7 +135,7 @@ def revive(project: Path, mute_since: float | None = None) -> Iterator[str]:
 
 
 def _client(api: str) -> dict[str, str]:
-    return {
+    return standing.login() | {
         "PREFECT_API_URL": api,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(lost.HEARTBEAT_S),
@@ -197,7 +198,10 @@ def main() -> None:
     if what == "keep":
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
         keep(project)
-    api = up(project)
+    try:
+        api = up(project)
+    except (RuntimeError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
     front = Site(project, settings.load(project).serving).front()
     sys.stdout.write(f"prefect: {api.removesuffix('/api')}\nmodel:   {front.url}\n")
 

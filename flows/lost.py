@@ -13,7 +13,8 @@ from prefect.automations import Automation
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
-from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows import standing
 
 HEARTBEAT_S = 30
 """The shortest that Prefect takes."""
@@ -28,7 +29,7 @@ _RULES = (
 
 def watch(api: str) -> None:
     """Make the automations on the server at ``api``, or bring them up to date."""
-    with temporary_settings({PREFECT_API_URL: api}):
+    with standing.client_of(api):
         for name, message, after, seconds in _RULES:
             trigger = EventTrigger(
                 after={f"prefect.flow-run.{after}"},

@@ -16,7 +16,7 @@ from prefect import flow
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 
-from flows import artifacts, commands, notifications, settings, stages, standing
+from flows import artifacts, commands, names, notifications, settings, stages, standing
 from flows.registry import Registry
 from flows.settings import Settings
 from flows.stages import StageError, Status
@@ -75,16 +75,16 @@ def produce(
     Raises:
         StageError: stages failed; the validation report is kept all the same.
     """
-    logger, run = get_run_logger(), run_name()
+    logger, run = get_run_logger(), run_name(tree.project)
     artifacts.parameters(tree.folder, tree.commit)
     try:
         statuses = stages.run(tree.folder, chosen, targets)
     except StageError:  # what is left is of the stages that came so far
-        _reports(tree, chosen)
+        _reports(tree, chosen, run)
         raise
     artifacts.stages(statuses)
     artifacts.figures(tree.folder, Registry(tree.project, chosen.artifact))
-    _reports(tree, chosen)
+    _reports(tree, chosen, run)
     commit = tree.record(message, BRANCHES + run, *paths)
     for stage, status in statuses.items():
         logger.info("%s: %s", stage, status)
@@ -96,17 +96,23 @@ def produce(
     return Outcome(stages=statuses, commit=commit, branch=BRANCHES + run)
 
 
-def _reports(tree: Worktree, chosen: Settings) -> None:
+def _reports(tree: Worktree, chosen: Settings, run: str) -> None:
     artifacts.validation(tree.folder)
-    artifacts.reports(tree.folder, tree.project, run_name(), chosen.retrain.keep)
+    artifacts.reports(tree.folder, tree.project, run, chosen.retrain.keep)
 
 
-def run_name() -> str:
-    """The name of the flow run that this is part of."""
+def run_name(project: Path) -> str:
+    """The name of the flow run that this is part of, as that of its branch and its folder of reports.
+
+    A person may have given it, in any letters, and more than once: no run's results take the place of another's.
+    """
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
-    return context.flow_run.name
+    name = names.plain(context.flow_run.name)
+    branch = git(project, "for-each-ref", f"refs/heads/{BRANCHES}{name}")
+    is_taken = branch or (project / artifacts.REPORTS / name).exists()
+    return f"{name}-{context.flow_run.id.hex[:8]}" if is_taken else name
 
 
 def drop_old_branches(project: Path, keep: int) -> list[str]:

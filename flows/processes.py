@@ -17,6 +17,7 @@ import httpx
 import psutil
 
 from flows import guard, secrets
+from vlp import births
 from vlp.files import atomic
 
 DETACH = Path(__file__).with_name("detach.py")
@@ -31,18 +32,17 @@ class StartError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A running process: its id, when it began (ids are used again), its address and its log."""
+    """A running process: its id, its birth (ids are used again), its address and its log."""
 
     pid: int
-    began: float
+    began: str
     url: str
     log: str
 
     def alive(self) -> bool:
         """Whether it, and no other process with its id, runs."""
         try:
-            found = psutil.Process(self.pid)
-            return found.create_time() == self.began and found.status() != psutil.STATUS_ZOMBIE
+            return births.of(self.pid) == self.began and psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 
@@ -50,7 +50,10 @@ class Process:
         """End it and all that it started, in whatever process group."""
         if not self.alive():
             return
-        family = psutil.Process(self.pid).children(recursive=True)
+        try:
+            family = psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:  # it ended by itself meanwhile
+            family = []
         guard.end(self.pid, grace_s)
         for child in family:
             with suppress(psutil.NoSuchProcess):
@@ -81,7 +84,7 @@ def start(command: Sequence[str], folder: Path, log: Path, url: str, environment
         raise StartError(f"{command[0]}: {done.stderr.strip().splitlines()[-1]}")
     pid = int(done.stdout)
     try:
-        return Process(pid, psutil.Process(pid).create_time(), url, str(log))
+        return Process(pid, births.of(pid), url, str(log))
     except psutil.NoSuchProcess:
         raise StartError(f"{' '.join(command)}: ended at once: {_tail(log)}") from None
 

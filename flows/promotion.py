@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_logger, get_run_logger
 from prefect.transactions import Transaction, transaction
 
-from flows import artifacts, commands, notifications, processes, settings, smoke, standing
+from flows import artifacts, commands, logged, notifications, processes, settings, smoke, standing
 from flows.registry import Registry, Version
 from flows.serving import BUNDLE, NoResultsError, Site
 from flows.settings import Settings
@@ -36,6 +36,30 @@ class WatchError(RuntimeError):
     """A version failed while it was watched."""
 
 
+class LateError(RuntimeError):
+    """Another version came into production after it was decided to replace the one before."""
+
+
+Still = Callable[[Version | None], None]
+"""Told which version is in production, at a time when nobody else may change that; raises ``LateError`` where a
+decision that was made before does not hold any more.
+"""
+
+
+def still(expected: str | None) -> Still:
+    """That the version named ``expected``, or none, is in production."""
+
+    def check(champion: Version | None) -> None:
+        found = champion.name if champion else None
+        if found != expected:
+            raise LateError(
+                f"{found or 'nothing'} is in production by now, and {expected or 'nothing'} was to be replaced: "
+                "nothing is changed; decide again"
+            )
+
+    return check
+
+
 @flow(name="promotion", on_failure=[notifications.on_failure], on_crashed=[notifications.on_failure])
 def promotion(project: str = ".", commit: str = "HEAD") -> Version:
     """Put ``commit`` into production, or leave everything as it was.
@@ -48,10 +72,16 @@ def promotion(project: str = ".", commit: str = "HEAD") -> Version:
     return promote(root, git(root, "rev-parse", "--verify", f"{commit}^{{commit}}"), settings.load(root))
 
 
-def promote(root: Path, commit: str, chosen: Settings) -> Version:
-    """The promotion itself, within any flow."""
+def promote(root: Path, commit: str, chosen: Settings, check: Still = lambda _: None) -> Version:
+    """The promotion itself, within any flow.
+
+    Raises:
+        LateError: ``check`` finds that another version is to be replaced than was decided upon.
+    """
     site, registry = Site(root, chosen.serving), Registry(root, chosen.artifact)
     with site.locked():
+        champion = registry.champion()
+        check(champion)
         _prepare(site, registry)
         try:
             with commands.none_left(), transaction():
@@ -59,27 +89,40 @@ def promote(root: Path, commit: str, chosen: Settings) -> Version:
                 _unpack(site, version)
                 _package(site, version)
                 _deploy(site, version)
-                _assign(registry, version)
+                _assign(registry, version, champion)
         except BaseException as error:
             serving = site.target()
             text = f"{commit[:12]} is not in production: {error}; {serving or 'nothing'} serves"
             notifications.tell(chosen.notifications, "rolled_back", "Promotion rolled back", text)
             raise
-        retire(site, registry)
         notifications.tell(chosen.notifications, "promoted", f"{version.name} is in production", f"commit {commit}")
-        artifacts.outcome("production", {"version": version.name, "commit": commit, "front": site.front().url})
+        _tidy(site, registry)
+        with logged.only("the outcome is not shown in Prefect"):
+            artifacts.outcome("production", {"version": version.name, "commit": commit, "front": site.front().url})
         return version
 
 
-def return_to(root: Path, version: Version, chosen: Settings) -> None:
-    """Put a version that is registered already into production, by the same steps."""
+def return_to(root: Path, version: Version, chosen: Settings, check: Still = lambda _: None) -> None:
+    """Put a version that is registered already into production, by the same steps.
+
+    Raises:
+        LateError: as ``promote`` does.
+    """
     site, registry = Site(root, chosen.serving), Registry(root, chosen.artifact)
     with site.locked():
+        champion = registry.champion()
+        check(champion)
         _prepare(site, registry)
         with commands.none_left(), transaction():
             _unpack(site, version)
             _deploy(site, version, watch=False)
-            _assign(registry, version)
+            _assign(registry, version, champion)
+        _tidy(site, registry)
+
+
+def _tidy(site: Site, registry: Registry) -> None:
+    """What was replaced goes; where it does not, that undoes no promotion, and the flow ``cleanup`` tries again."""
+    with logged.only("versions that were replaced are not cleared away"):
         retire(site, registry)
 
 
@@ -298,9 +341,15 @@ def _watch(site: Site, version: Version) -> None:
 
 
 @task(name="assign", cache_policy=NO_CACHE)
-def _assign(registry: Registry, version: Version) -> None:
-    """Say so in the registry: last, so that ``prod`` never names what was not seen to work."""
-    if registry.champion() != version:
+def _assign(registry: Registry, version: Version, instead_of: Version | None) -> None:
+    """Say so in the registry: last, so that ``prod`` never names what was not seen to work.
+
+    Raises:
+        LateError: meanwhile somebody assigned another version by hand, which is not for a flow to undo.
+    """
+    champion = registry.champion()
+    still(instead_of.name if instead_of else None)(champion)
+    if champion != version:
         _remember("assigned", (registry, registry.assign(version)))
 
 

@@ -6,6 +6,7 @@ highest number counts. Tags are the only record: there is no other file to disag
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ class Version:
     commit: str
 
 
+class DeprecatedError(ValueError):
+    """A commit whose version was deprecated is to be registered again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Registry:
     """The versions of one artifact in the git repository of ``project``."""
@@ -35,22 +40,29 @@ class Registry:
     artifact: str
 
     def versions(self) -> list[Version]:
-        """All that are registered, the oldest first."""
-        found = [
-            Version(parsed["version"], commit) for parsed, commit in self._tags() if parsed["action"] == Action.REGISTER
-        ]
-        return sorted(found, key=lambda version: _numbers(version.name))
+        """All that are registered and not deprecated (``gto deprecate``), the oldest first."""
+        tags = self._tags()
+        withdrawn = {tag.parsed["version"] for tag in tags if tag.action == Action.DEREGISTER}
+        found = [tag for tag in tags if tag.action == Action.REGISTER]
+        # As GTO counts: an artifact that is deprecated as a whole is one again with its next version.
+        ended = max((tag.created for tag in tags if tag.action == Action.DEPRECATE), default=0)
+        if ended and not any(tag.created > ended for tag in found):
+            return []
+        versions = [Version(tag.parsed["version"], tag.commit) for tag in found]
+        return sorted(
+            (each for each in versions if each.name not in withdrawn), key=lambda version: _numbers(version.name)
+        )
 
     def assignments(self, stage: str = STAGE) -> list[Version]:
         """What was assigned to ``stage``, in order, and not taken out of it: the last one is in it now."""
         named = {version.commit: version for version in self.versions()}
-        events = [(parsed, commit) for parsed, commit in self._tags() if parsed.get("stage") == stage]
+        events = [tag for tag in self._tags() if tag.parsed.get("stage") == stage]
         found: list[Version] = []
-        for parsed, commit in sorted(events, key=lambda event: event[0].get("counter", 0)):
-            version = named.get(commit)
-            if version and parsed["action"] == Action.ASSIGN:
+        for tag in sorted(events, key=lambda event: event.parsed.get("counter", 0)):
+            version = named.get(tag.commit)
+            if version and tag.action == Action.ASSIGN:
                 found.append(version)
-            elif parsed["action"] == Action.UNASSIGN:
+            elif tag.action == Action.UNASSIGN:
                 found = [each for each in found if each != version]
         return found
 
@@ -65,11 +77,24 @@ class Registry:
         return next((version for version in reversed(assigned) if version != assigned[-1]), None)
 
     def register(self, commit: str) -> Version:
-        """Register ``commit`` as the next version; the version that it has where it is registered already."""
+        """Register ``commit`` as the next version; the version that it has where it is registered already.
+
+        Raises:
+            DeprecatedError: it was a version, and was deprecated.
+        """
         for version in self.versions():
             if version.commit == commit:
                 return version
-        gto.api.register(str(self.project), self.artifact, commit, author=AUTHOR, author_email=EMAIL)
+        names = {tag.parsed["version"]: tag.commit for tag in self._tags() if tag.action == Action.REGISTER}
+        if old := [name for name, of in names.items() if of == commit]:
+            raise DeprecatedError(
+                f"{commit[:12]} is {old[0]} of {self.artifact}, which was deprecated: promote another commit, or "
+                f"delete the tag that says so (git tag --list '{self.artifact}@*')"
+            )
+        # Named here: GTO would count on from the last that is not deprecated, and give a name twice.
+        last = max(map(_numbers, names), default=None)
+        following = None if last is None else f"v{'.'.join(map(str, (*last[:-1], last[-1] + 1)))}"
+        gto.api.register(str(self.project), self.artifact, commit, version=following, author=AUTHOR, author_email=EMAIL)
         return next(version for version in self.versions() if version.commit == commit)
 
     def deregister(self, version: Version) -> None:
@@ -88,18 +113,32 @@ class Registry:
         """Take one assignment back: the one before counts again."""
         git(self.project, "tag", "--delete", tag)
 
-    def _tags(self) -> list[tuple[dict[str, Any], str]]:
-        """What GTO's tags about the artifact say, each with its commit."""
+    def _tags(self) -> list[_Tag]:
+        """What GTO's tags about the artifact say."""
         patterns = (f"refs/tags/{self.artifact}@*", f"refs/tags/{self.artifact}#*")
-        lines = git(self.project, "for-each-ref", "--format=%(refname:strip=2) %(*objectname)", *patterns).splitlines()
+        shown = "--format=%(refname:strip=2) %(*objectname) %(creatordate:unix)"
         found = []
-        for line in lines:
-            tag, _, commit = line.partition(" ")
+        for line in git(self.project, "for-each-ref", shown, *patterns).splitlines():
+            tag, commit, created = line.split(" ")
             parsed = parse_name(tag, raise_on_fail=False)
             if commit and parsed.get("name") == self.artifact:
-                found.append((parsed, commit))
+                found.append(_Tag(parsed, commit, int(created)))
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    parsed: dict[str, Any]
+    commit: str
+    created: int
+    """In seconds, as GTO orders them."""
+
+    @property
+    def action(self) -> Action:
+        action: Action = self.parsed["action"]
+        return action
+
+
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.removeprefix("v").split(".") if part.isdigit())
+    """Major, minor, patch."""
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))

@@ -24,8 +24,9 @@ from prefect.states import Completed
 from flows import artifacts, commands, gate, incoming, metrics, notifications, settings, stages, standing
 from flows.commands import CommandError
 from flows.gate import Side, Verdict
+from flows.incoming import MissingDataError, ReplacedImportError
 from flows.pipeline import produce
-from flows.promotion import promote
+from flows.promotion import LateError, promote, still
 from flows.registry import Registry
 from flows.serving import BusyError
 from flows.settings import Settings
@@ -74,7 +75,7 @@ def _retrain(root: Path, chosen: Settings, force: bool) -> Retrained:
     if not force and not chosen.retrain.update_imports and known.get("fingerprint") == print_:
         return Retrained("nothing new")
     with commands.none_left(), worktree(root, chosen.retrain.revision) as tree:
-        content = incoming.bring(tree, chosen.retrain.incoming, chosen.retrain.update_imports)
+        content = _brought(tree, chosen, print_, known)
         if not force and content == _known_content(root, chosen, known):
             incoming.remember(root, print_, content, known.get("outcome", "promoted"))
             return Retrained("nothing new")
@@ -89,22 +90,40 @@ def _retrain(root: Path, chosen: Settings, force: bool) -> Retrained:
         if _in_production(root, chosen, candidate):
             incoming.remember(root, print_, content, "unchanged")
             return Retrained("unchanged")
-        verdict = _judged(tree, chosen, outcome.branch or candidate[:12])
+        try:
+            verdict = _judged(tree, chosen, outcome.branch or candidate[:12])
+        except ValueError:  # a metrics file that is no JSON will be none the next time
+            incoming.remember(root, print_, content, "failed")
+            raise
     artifacts.verdict(verdict.text())
     if not verdict.promote:
         incoming.remember(root, print_, content, "refused")
         notifications.tell(chosen.notifications, "refused", f"{verdict.challenger} is not promoted", verdict.text())
         return Retrained("refused", candidate, None, verdict)
     try:
-        version = promote(root, candidate, chosen)
-    except BusyError:
-        raise  # the next run tries again
+        version = promote(root, candidate, chosen, still(verdict.champion))
+    except (BusyError, LateError):
+        raise  # the next run tries again, and is judged against what is in production then
     except Exception:
         # What cannot be served now is not tried again every few minutes; more data, or --force, tries.
         incoming.remember(root, print_, content, "rolled back")
         raise
     incoming.remember(root, print_, content, "promoted")
     return Retrained("promoted", candidate, version.name, verdict)
+
+
+def _brought(tree: Worktree, chosen: Settings, print_: str, known: dict[str, str]) -> str:
+    """What has arrived, in the worktree; a hash of its content. What only a person can mend is a conclusion, too."""
+    logger, folder = get_run_logger(), chosen.retrain.incoming
+    try:
+        return incoming.bring(
+            tree, folder, chosen.retrain.update_imports, lambda left: logger.warning("%s: left out: %s", folder, left)
+        )
+    except (ReplacedImportError, MissingDataError) as error:
+        # Data can be fetched without a change of the folder, so that this is tried again: but not for ever.
+        if isinstance(error, ReplacedImportError) or incoming.tried(tree.project, print_) >= TRIES:
+            incoming.remember(tree.project, print_, known.get("content", ""), "failed")
+        raise
 
 
 def _known_content(root: Path, chosen: Settings, known: dict[str, str]) -> str | None:

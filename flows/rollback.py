@@ -33,8 +33,10 @@ def rollback(project: str = ".", version: str | None = None) -> Version:
     chosen = settings.load(root)
     registry = Registry(root, chosen.artifact)
     before, wanted = registry.champion(), _wanted(registry, version)
-    promotion.return_to(root, wanted, chosen)
     left = before.name if before else "nothing"
+    # Which version was there before is true of this champion alone; a version that is named is wanted in any case.
+    check = promotion.still(before.name) if before and version is None else lambda _: None
+    promotion.return_to(root, wanted, chosen, check)
     notifications.tell(chosen.notifications, "rolled_back", f"{wanted.name} is in production again", f"{left} is not")
     artifacts.outcome("production", {"version": wanted.name, "commit": wanted.commit, "rolled back from": left})
     return wanted

@@ -16,10 +16,13 @@ _NAME = re.compile(
 _OF_REMOTES = ("AWS_", "AZURE_", "GOOGLE_", "OSS_", "SSH_")
 """What ``dvc pull`` and ``dvc push`` log in with; passed on, and hidden like the rest."""
 
+_OF_GIT = "GIT_CONFIG_KEY_"
+"""Names a setting. Without it git refuses to do anything: GIT_CONFIG_COUNT says how many there are."""
+
 
 def is_secret(name: str) -> bool:
     """Whether the environment variable ``name`` holds a secret, by its name."""
-    return bool(_NAME.search(name.upper()))
+    return bool(_NAME.search(name.upper())) and not name.startswith(_OF_GIT)
 
 
 def without(environment: Mapping[str, str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from prefect.states import Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
 
-from flows import commands, graph
+from flows import commands, graph, logged, names
 from flows.commands import CommandError
 from flows.settings import Settings
 from flows.worktree import environment
@@ -29,6 +29,8 @@ RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=4)
 """Of the flows that run stages: so many at once, where the graph allows."""
 
 
+TIMING = "timing"
+"""The folder below metrics/ with the figures that a clock measured."""
 REASON_LINES = 12
 """Of what a stage said last, in the error that it failed."""
 
@@ -70,13 +72,18 @@ def run(folder: Path, settings: Settings, targets: tuple[str, ...] = ()) -> dict
     """
     whole, changed = graph.read(folder)
     part = whole.behind(targets)
+    timed = _timed(settings)
     outdated = whole.outdated(changed)
     reproduce = _reproduce.with_options(retries=settings.retries, retry_delay_seconds=settings.retry_delay_s)
     futures: dict[str, PrefectFuture[Any]] = {}
     with commands.none_left():
         for stage, needs in part.needs.items():
             futures[stage] = _submit(
-                reproduce if stage in outdated else _confirm, stage, folder, [futures[need] for need in needs]
+                reproduce if stage in outdated else _confirm,
+                stage,
+                folder,
+                stage == timed,
+                [futures[need] for need in needs],
             )
         states = {stage: _ended(future) for stage, future in futures.items()}
     if failed := [stage for stage, state in states.items() if state.is_failed() or state.is_crashed()]:
@@ -91,9 +98,17 @@ def run(folder: Path, settings: Settings, targets: tuple[str, ...] = ()) -> dict
     return {stage: Status(state.name) for stage, state in states.items() if state.name}
 
 
-def _submit(work: Task[[str, Path], Any], stage: str, folder: Path, needs: list[PrefectFuture[Any]]) -> Any:
+def _timed(settings: Settings) -> str | None:
+    """The stage whose speed the gate judges, by the file that its figure stands in (docs/decisions/0002)."""
+    parts = (settings.gate.latency or "").split(".")
+    return parts[1] if len(parts) > 1 and parts[0] == TIMING else None
+
+
+def _submit(
+    work: Task[[str, Path, bool], Any], stage: str, folder: Path, timed: bool, needs: list[PrefectFuture[Any]]
+) -> Any:
     named: Any = work.with_options(name=stage, task_run_name=stage)
-    return named.submit(stage, folder, wait_for=needs)
+    return named.submit(stage, folder, timed, wait_for=needs)
 
 
 def _ended(future: PrefectFuture[Any]) -> State[Any]:
@@ -122,16 +137,17 @@ def _worth_a_retry(_: object, __: TaskRun, state: State[Any]) -> bool:
 
 
 @task(cache_policy=NO_CACHE)
-def _confirm(_stage: str, _folder: Path) -> State[Status]:
+def _confirm(_stage: str, _folder: Path, _timed: bool) -> State[Status]:
     """The stage needs nothing; that is shown, too."""
     return Completed(name=Status.UP_TO_DATE.value, data=Status.UP_TO_DATE)
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=_worth_a_retry)
-def _reproduce(stage: str, folder: Path) -> State[Status]:
+def _reproduce(stage: str, folder: Path, timed: bool) -> State[Status]:
     """Let DVC do with the stage what is to be done, and show each line as it comes."""
     said = _Listener(stage)
-    command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage]
+    # What a clock measured is no out: restored from the cache, the stage would leave the speed of another run's model.
+    command = ["dvc", "--wait-for-lock", "repro", "--single-item", *(["--no-run-cache"] if timed else []), stage]
     commands.run(command, folder, said.line, environment=environment(folder))
     return Completed(name=said.status.value, data=said.status)
 
@@ -143,6 +159,7 @@ class _Listener:
     stage: str
     status: Status = Status.UP_TO_DATE
     _bars: dict[str, UUID] = field(default_factory=dict)
+    _are_drawn: bool = True
 
     def line(self, line: str) -> None:
         """Take in one line."""
@@ -153,14 +170,18 @@ class _Listener:
             self.status = Status.RAN
         elif " is cached - skipping run" in line:
             self.status = Status.RESTORED
-        elif found := _PROGRESS.match(line):
-            self._bar(found["what"], 100 * int(found["done"]) / max(int(found["total"]), 1), line)
+        elif self._are_drawn and (found := _PROGRESS.match(line)):
+            # Once that fails it is given up: the stage would wait, line by line, for a server that does not answer.
+            self._are_drawn = False
+            with logged.only(f"{self.stage}: progress is no longer shown in Prefect"):
+                self._bar(found["what"], 100 * int(found["done"]) / max(int(found["total"]), 1), line)
+                self._are_drawn = True
 
     def _bar(self, what: str, percent: float, line: str) -> None:
         if what in self._bars:
             update_progress_artifact(self._bars[what], percent, line)
         else:
-            key = re.sub(r"[^a-z0-9]+", "-", f"progress-{self.stage}-{what}".lower()).strip("-")
+            key = names.plain(f"progress-{self.stage}-{what}")
             made = create_progress_artifact(percent, key=key, description=line)
             assert isinstance(made, UUID)  # of a coroutine only where an event loop runs
             self._bars[what] = made

@@ -18,6 +18,7 @@ from pathlib import Path
 from dvc.repo import Repo
 
 from flows import commands, secrets
+from vlp.commands import without_hooks
 
 RUNS = Path("runs") / "flows"
 """Where worktrees are made, below the project; git and DVC ignore it."""
@@ -29,13 +30,13 @@ RESULTS = ("dvc.lock", "params.yaml", "metrics")
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What ``git arguments`` says in ``folder`` on standard output, all of it but the last line's end.
+    """What ``git arguments`` says in ``folder`` on standard output, all of it but the last line's end; without hooks.
 
     Raises:
         commands.CommandError: it failed, for the reason that it gives on standard error.
     """
     command = ["git", *arguments]
-    own = secrets.without(os.environ) | {"GIT_TERMINAL_PROMPT": "0"}
+    own = secrets.without(os.environ) | without_hooks(os.environ) | {"GIT_TERMINAL_PROMPT": "0"}
     done = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         raise commands.CommandError(command, done.returncode, secrets.hide(done.stderr))
@@ -142,7 +143,7 @@ def _share_cache(project: Path, folder: Path) -> None:
         cache = repo.cache.local_cache_dir
     with Repo(str(folder)) as repo, repo.config.edit("local") as settings:
         settings["cache"] |= {"dir": cache, "type": ["reflink", "hardlink", "copy"]}
-    commands.run(["dvc", "checkout", "--quiet", "--allow-missing"], folder, environment=environment(folder))
+    commands.run(["dvc", "checkout", "--allow-missing"], folder, environment=environment(folder))
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -48,6 +48,15 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def test_the_users_hooks_do_not_run_in_the_folds_worktrees(repository, capsys) -> None:
+    hook = repository / ".git" / "hooks" / "post-checkout"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")  # as `dvc install`'s ends where the cache is not yet set
+    hook.chmod(0o755)
+    cli.main(["cross-validate", "--folds", "2", "--json", "matching"])
+    assert json.loads(capsys.readouterr().out).keys() == {"matching"}
+
+
 def test_every_fold_has_another_test_split_and_mean_and_deviation_are_told(repository, capsys) -> None:
     cli.main(["cross-validate", "--folds", "4", "--json", "--set", "seed=3", "matching"])
     found = json.loads((repository / "runs" / "folds" / "metrics.json").read_text())

@@ -160,3 +160,20 @@ def test_telemetry_is_off_in_make_and_in_tests_alike():
         text = (PROJECT / name).read_text(encoding="utf-8")
         assert not {switch for switch in switches if switch not in text}, name
     assert "analytics = false" in (PROJECT / ".dvc" / "config").read_text(encoding="utf-8")
+
+
+def test_make_works_in_a_folder_with_a_space_in_its_name(tmp_path):
+    folder = tmp_path / "a clone"
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(PROJECT / name, folder)
+    for name in ("python", "uv", "ruff", "mypy", "lint-imports", "pytest"):
+        command = folder / ".venv" / "bin" / name
+        command.write_text(f"#!/bin/sh\necho {name} >> called\n", encoding="utf-8")
+        command.chmod(0o755)
+    subprocess.run(["make", "check"], cwd=folder, capture_output=True, text=True, check=True)
+    called = (folder / "called").read_text(encoding="utf-8").split()
+    assert called == ["uv", "uv", "ruff", "ruff", "mypy", "lint-imports", "pytest"]
+    assert (folder / ".venv" / ".installed").exists()
+    subprocess.run(["make", "clean"], cwd=folder, capture_output=True, check=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a clone"]

@@ -283,6 +283,15 @@ def test_a_root_that_is_not_there_is_told_before_anything_is_made(repository, ca
     assert not (repository / "runs").exists()
 
 
+def test_a_preset_whose_folder_is_something_elses_is_told(repository, capfd):
+    (repository / "presets" / "serving.yaml").write_text("seed: 3\n")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["run", "--preset", "serving"])
+    assert ended.value.code == 1
+    assert "runs/serving is for something else: give the preset another name" in capfd.readouterr().err
+    assert not (repository / "runs").exists()
+
+
 def test_a_run_needs_a_repository(tmp_path, monkeypatch, capsys):
     (tmp_path / "presets").mkdir()
     (tmp_path / "presets" / "mine.yaml").write_text("seed: 8\n", encoding="utf-8")

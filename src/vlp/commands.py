@@ -19,9 +19,24 @@ class CommandError(ValueError):
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """This process's environment with this interpreter's commands first, and ``changes``."""
+    """This process's environment with this interpreter's commands first, git without hooks, and ``changes``."""
     path = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-    return {**os.environ, "PATH": os.pathsep.join(part for part in path if part), **changes}
+    path = [part for part in path if part]
+    return {**os.environ, "PATH": os.pathsep.join(path), **without_hooks(os.environ), **changes}
+
+
+def without_hooks(base: Mapping[str, str]) -> dict[str, str]:
+    """Variables, beside those of ``base``, by which git runs none of the user's hooks.
+
+    They are for a person's checkout. ``dvc install`` makes some: a worktree that is being made has no cache yet, so
+    that ``dvc checkout`` after each ``git worktree add`` fails, and the worktree with it.
+    """
+    count = int(base.get("GIT_CONFIG_COUNT") or 0)
+    return {
+        "GIT_CONFIG_COUNT": str(count + 1),
+        f"GIT_CONFIG_KEY_{count}": "core.hooksPath",
+        f"GIT_CONFIG_VALUE_{count}": os.devnull,
+    }
 
 
 def output(folder: Path, *command: str, env: Mapping[str, str] | None = None) -> str:

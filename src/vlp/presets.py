@@ -12,6 +12,9 @@ from pathlib import Path
 from vlp import worktrees
 from vlp.overlays import apply, nearest
 
+_TAKEN = ("flows", "folds", "local", "reports", "serving", "tune")
+"""Folders of ``runs/`` that are something else's."""
+
 
 class PresetError(ValueError):
     """There is no such preset, or its run cannot start."""
@@ -56,6 +59,8 @@ def run(project: Path, name: str, root: Path | None, settings: Sequence[str], ta
         WorktreeError: the repository is not there, another run of the preset is under way, or the stages fail.
     """
     overlay = find(project, name)
+    if name in _TAKEN:
+        raise PresetError(f"presets/{name}.yaml: runs/{name} is for something else: give the preset another name")
     if root is not None and not root.is_dir():
         raise PresetError(f"{root}: no such folder, given as the preset's root")
     worktree = project / "runs" / name

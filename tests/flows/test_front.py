@@ -23,6 +23,7 @@ def backend(name: str) -> Starlette:
     async def echo(request: Request) -> Response:
         body = (await request.body()).decode()
         heard = {"version": name, "method": request.method, "url": str(request.url), "body": body}
+        heard["path"] = request.scope["raw_path"].partition(b"?")[0].decode()
         return JSONResponse(heard | {"headers": dict(request.headers)}, 201, headers={"x-own": "yes"})
 
     async def stream(_: Request) -> Response:
@@ -41,6 +42,14 @@ def backend(name: str) -> Starlette:
     )
 
 
+class Dying(httpx.AsyncByteStream):
+    """The body of an answer whose server is killed in the middle of it."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"half an "
+        raise httpx.ReadError("connection reset by peer")
+
+
 class Network(httpx.AsyncBaseTransport):
     """Servers by host name; one that is not there refuses the connection."""
 
@@ -49,6 +58,8 @@ class Network(httpx.AsyncBaseTransport):
         self.refused = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.host == "dying":
+            return httpx.Response(200, stream=Dying())
         if request.url.host not in self.hosts:
             self.refused += 1
             raise httpx.ConnectError("refused", request=request)
@@ -150,3 +161,25 @@ def test_the_target_is_read_only_when_it_is_another(tmp_path, network, monkeypat
 
     ask(tmp_path, network, questions)
     assert len(reads) == 1
+
+
+def test_a_server_that_dies_in_the_middle_of_an_answer_has_failed_and_leaves_nothing_under_way(tmp_path, network):
+    switch(tmp_path, "v1", "dying")
+
+    async def questions(client: httpx.AsyncClient) -> None:
+        with pytest.raises(httpx.ReadError):
+            await client.get("/stream")
+        told = (await client.get(front.STATUS)).json()
+        assert (told["in_flight"], told["answered"], told["failed"]) == ({}, {"v1": 1}, {"v1": 1})
+
+    ask(tmp_path, network, questions)
+
+
+def test_a_path_passes_as_it_was_sent(tmp_path, network):
+    switch(tmp_path, "v1", "old")
+
+    async def questions(client: httpx.AsyncClient) -> None:
+        heard = (await client.get("/a%3Fb%2Fc%25?d=%20")).json()
+        assert (heard["path"], heard["url"].partition("?")[2]) == ("/a%3Fb%2Fc%25", "d=%20")
+
+    ask(tmp_path, network, questions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -94,4 +95,89 @@ def test_what_is_still_being_copied_waits(project, monkeypatch):
     (project / FOLDER / "second.jsonl").write_text(pipelines.rows([7000]))
     monkeypatch.setattr(incoming, "_replace", slow)
     with worktree(project) as tree, pytest.raises(incoming.ArrivingError, match="the next run will take it"):
+        incoming.bring(tree, FOLDER, update_imports=False)
+
+
+@pytest.mark.slow
+def test_what_dvc_ignores_is_left_out_by_name_and_stops_nothing(project):
+    folder = project / FOLDER
+    (project / ".dvcignore").write_text("runs\n*~\n.DS_Store\n")
+    pipelines.commit(project)
+    (folder / "first.jsonl~").write_text("an editor's")
+    (folder / ".#first.jsonl").symlink_to("somebody@somewhere")
+    (folder / "images").mkdir()
+    (folder / "images" / "a.png").write_bytes(b"picture")
+    (folder / "images" / ".DS_Store").write_bytes(b"a desktop's")
+    left_out: list[str] = []
+    with worktree(project) as tree:
+        first = incoming.bring(tree, FOLDER, False, left_out.append)
+        assert sorted(path.name for path in (tree.folder / FOLDER).glob("*.dvc")) == ["first.jsonl.dvc", "images.dvc"]
+    assert left_out == (told := [".#first.jsonl: a link to nowhere", "first.jsonl~: .dvcignore names it"])
+    # The folder's own rules are no data: they change what is.
+    (folder / ".dvcignore").write_text("images\n")
+    with worktree(project) as tree:
+        assert incoming.bring(tree, FOLDER, False, left_out.append) != first
+        assert [path.name for path in (tree.folder / FOLDER).glob("*.dvc")] == ["first.jsonl.dvc"]
+    assert left_out == [*told, *told, "images: .dvcignore names it"]
+    (folder / ".dvcignore").unlink()
+    with worktree(project) as tree:
+        assert incoming.bring(tree, FOLDER, update_imports=False) == first
+
+
+@pytest.mark.slow
+def test_data_in_the_place_of_an_import_are_taken_once_the_import_is_given_up(project, tmp_path):
+    origin, note = tmp_path / "origin.jsonl", project / FOLDER / "origin.jsonl.dvc"
+    origin.write_text(pipelines.rows([8000]))
+    subprocess.run(["dvc", "import-url", "--quiet", str(origin), f"{FOLDER}/origin.jsonl"], cwd=project, check=True)
+    pipelines.commit(project)
+    with worktree(project) as tree:
+        imported = incoming.bring(tree, FOLDER, update_imports=False)
+    mine = project / FOLDER / "origin.jsonl"
+    mine.unlink()
+    mine.write_text(pipelines.rows([8002]))
+    with worktree(project) as tree, pytest.raises(incoming.ReplacedImportError, match=r"remove origin.jsonl.dvc"):
+        incoming.bring(tree, FOLDER, update_imports=False)
+    note.unlink()
+    with worktree(project) as tree:
+        assert incoming.bring(tree, FOLDER, update_imports=False) != imported
+        assert "r8002" in (tree.folder / FOLDER / "origin.jsonl").read_text()
+        assert "deps:" not in (tree.folder / FOLDER / "origin.jsonl.dvc").read_text()
+
+
+def test_what_is_gone_before_it_is_read_waits_too(project, monkeypatch):
+    real = incoming._replace
+
+    def late(source, target):
+        source.unlink()
+        real(source, target)
+
+    (project / FOLDER / "second.jsonl").write_text(pipelines.rows([7000]))
+    monkeypatch.setattr(incoming, "_replace", late)
+    with worktree(project) as tree, pytest.raises(incoming.ArrivingError):
+        incoming.bring(tree, FOLDER, update_imports=False)
+
+
+def test_a_link_to_nowhere_is_no_file(tmp_path):
+    (tmp_path / ".#open").symlink_to("nobody@nowhere")
+    assert incoming.fingerprint(tmp_path) == incoming.EMPTY
+
+
+@pytest.mark.slow
+def test_data_that_only_a_note_names_come_from_the_cache_or_are_missed(project, tmp_path):
+    origin, note = tmp_path / "origin.jsonl", project / FOLDER / "origin.jsonl.dvc"
+    origin.write_text(pipelines.rows([8000]))
+    subprocess.run(["dvc", "import-url", "--quiet", str(origin), f"{FOLDER}/origin.jsonl"], cwd=project, check=True)
+    pipelines.commit(project)
+    mine = project / FOLDER / "origin.jsonl"
+    mine.unlink()
+    mine.write_text(pipelines.rows([8002]))
+    subprocess.run(["dvc", "add", "--quiet", str(mine)], cwd=project, check=True)
+    assert "deps:" in note.read_text(), "DVC still calls it an import"
+    with worktree(project) as tree:
+        incoming.bring(tree, FOLDER, update_imports=False)
+        assert "r8002" in (tree.folder / FOLDER / "origin.jsonl").read_text(), "not the commit's"
+    mine.unlink()
+    shutil.rmtree(project / ".dvc" / "cache")
+    (project / FOLDER / "first.jsonl.dvc").unlink()  # these lie in the folder as they are
+    with worktree(project) as tree, pytest.raises(incoming.MissingDataError, match=r"dvc fetch .*origin.jsonl.dvc"):
         incoming.bring(tree, FOLDER, update_imports=False)

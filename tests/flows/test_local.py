@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from flows import standing
 from flows.standing import FOLDER
 
 pytestmark = pytest.mark.soak
@@ -77,3 +78,31 @@ def test_up_runs_a_deployment_cancels_it_without_a_trace_and_down_ends_everythin
         said(standalone, *flows, "down")
     assert of_project(standalone) == []
     assert not list((standalone / FOLDER).glob("*.json"))
+
+
+def test_a_locked_server_lets_in_who_has_its_lock_and_no_log_shows_it(standalone, monkeypatch):
+    flows, lock = [sys.executable, "-m", "flows.local"], "admin:planted-lock-90210"
+    by_hand = [sys.executable, "-m", "flows.pipeline", "validate"]
+    monkeypatch.setenv(standing.LOCK, lock)
+    try:
+        said(standalone, *flows, "up")
+        api = f"http://127.0.0.1:{os.environ['PREFECT_SERVER_API_PORT']}/api"
+        known = {"auth": tuple(lock.split(":")), "trust_env": False}
+        assert httpx.post(f"{api}/deployments/filter", json={}, trust_env=False).status_code == 401
+        client = {"PREFECT_API_URL": api, standing.LOGIN: lock}
+        said(standalone, "prefect", "deployment", "run", "arrivals/arrivals", **client)
+        said(standalone, *by_hand)
+        ended = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
+        wait_until(
+            lambda: len(httpx.post(f"{api}/flow_runs/filter", json=ended, **known).json()) == 2,
+            "the worker is shut out",
+        )
+        monkeypatch.delenv(standing.LOCK)
+        shut_out = subprocess.run(by_hand, cwd=standalone, capture_output=True, text=True, check=False)
+        assert shut_out.returncode == 1
+        assert shut_out.stderr.strip().splitlines()[-1].startswith(f"error: {api}: the server is locked (401): set")
+        logs = "".join(path.read_text(errors="replace") for path in (standalone / FOLDER).glob("*.log"))
+        assert logs and "planted-lock" not in logs
+    finally:
+        said(standalone, *flows, "down")
+    assert of_project(standalone) == []

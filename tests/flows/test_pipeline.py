@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from prefect.client.orchestration import get_client
 
-from flows import artifacts
+from flows import artifacts, stages
 from flows import pipeline as module
 from flows.pipeline import pipeline
 from flows.registry import Registry
@@ -70,6 +71,46 @@ def test_a_change_runs_what_follows_from_it_and_its_results_are_a_branch(project
     git(project, "switch", "--quiet", outcome.branch)
     subprocess.run(["dvc", "checkout", "--quiet", "train"], cwd=project, check=True)
     assert json.loads((project / "data" / "trained").read_text())["skill"] == 0.2
+
+
+def test_a_speed_that_is_judged_is_measured_and_not_left_by_another_run(project):
+    timing = project / "metrics" / "timing" / "export.json"
+    before = timing.read_text()
+    pipelines.change(project, "params.yaml", evaluate__flaw="slow")
+    subprocess.run(["dvc", "repro", "--quiet"], cwd=project, check=True)
+    git(project, "restore", ".")  # the run cache has it all now, but for what a clock measured
+    assert timing.read_text() == before
+    outcome = pipeline(str(project), overrides=["evaluate.flaw=slow"])
+    assert outcome.stages["evaluate"] == Status.RESTORED
+    assert outcome.stages["export"] == Status.RAN
+    assert json.loads(git(project, "show", f"{outcome.commit}:metrics/timing/export.json")) == {
+        "matching": {"onnxruntime": {"latency_ms_p50": 50.0}}
+    }
+
+
+def test_a_run_may_have_any_name_and_each_keeps_its_own_branch(project):
+    named = pipeline.with_options(flow_run_name="Läufe/../München №5 " + "x" * 300)
+    first = named(str(project), overrides=["train.skill=0.2"], targets=["train"])
+    second = named(str(project), overrides=["train.skill=0.3"], targets=["train"])
+    assert first.branch == "runs/laufe-munchen-no5-" + "x" * 42
+    assert second.branch.startswith(f"{first.branch}-")
+    assert git(project, "rev-parse", first.branch, second.branch).split() == [first.commit, second.commit]
+
+
+def test_a_server_that_shows_nothing_ends_nothing(project, monkeypatch, caplog):
+    def broken(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("All connection attempts failed")
+
+    for name in ("create_markdown_artifact", "create_table_artifact", "create_link_artifact"):
+        monkeypatch.setattr(artifacts, name, broken)
+    monkeypatch.setattr(stages, "create_progress_artifact", broken)
+    steps = (project / "steps.py").read_text()
+    (project / "steps.py").write_text(steps.replace("(1, 2)", "(1, 2, 2)"))  # so that validate runs, and shows progress
+    pipelines.commit(project)
+    outcome = pipeline(str(project), overrides=["train.skill=0.2"])
+    assert outcome.commit is not None
+    assert caplog.text.count("validate: progress is no longer shown in Prefect") == 1
+    assert "the metrics are not shown in Prefect: All connection attempts failed" in caplog.text
 
 
 def test_independent_stages_run_side_by_side(project):

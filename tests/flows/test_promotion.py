@@ -182,6 +182,44 @@ def test_two_do_not_promote_at_once(project, site):
         promotion.promotion(str(project))
 
 
+def test_what_was_decided_before_another_promotion_is_not_done(project, site):
+    first = git(project, "rev-parse", "HEAD")
+    assert promotion.promotion(str(project)).name == "v0.0.1"
+    chosen = settings.load(project)
+    for decided in (None, "v0.0.9"):
+        with pytest.raises(promotion.LateError, match=r"v0\.0\.1 is in production by now"):
+            promotion.promote(project, first, chosen, promotion.still(decided))
+        with pytest.raises(promotion.LateError):
+            promotion.return_to(project, Registry(project, "vlp").versions()[0], chosen, promotion.still(decided))
+    assert tags(project) == ["vlp#prod#1", "vlp@v0.0.1"]
+    assert served(site) == first
+
+
+@pytest.mark.slow
+def test_a_version_that_a_person_assigns_meanwhile_stays(project, site, monkeypatch):
+    first = git(project, "rev-parse", "HEAD")
+    promotion.promotion(str(project))
+    registry = Registry(project, "vlp")
+    second = registry.register(version(project, train__skill=0.8))
+    third = version(project, train__skill=0.9)
+    real = promotion.smoke.test
+    monkeypatch.setattr(promotion.smoke, "test", lambda *given: (registry.assign(second), real(*given))[1])
+    with pytest.raises(promotion.LateError, match=r"v0\.0\.2 is in production by now"):
+        promotion.promotion(str(project), third)
+    assert registry.champion() == second
+    assert served(site) == first, "the keeper serves what is assigned"
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_after_a_promotion_does_not_undo_it(project, site, monkeypatch):
+    def broken(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(promotion, "retire", broken)
+    assert promotion.promotion(str(project)).name == "v0.0.1"
+    assert tags(project) == ["vlp#prod#1", "vlp@v0.0.1"]
+
+
 # The switch
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,7 +13,8 @@ import httpx
 import pytest
 from prefect.states import State
 
-from flows import arrivals, incoming, settings
+from flows import arrivals, incoming, promotion, settings
+from flows import retrain as module
 from flows.processes import StartError
 from flows.registry import Registry
 from flows.retrain import TRIES, Retrained, retrain
@@ -159,6 +161,32 @@ def test_a_challenger_that_loses_is_refused_with_the_reason_and_is_not_tried_aga
     assert reason in prefect_api.artifact("gate")
     assert production(project, site) == (champion.version, champion.commit)
     assert run(project).outcome == "nothing new"
+
+
+def test_a_verdict_against_a_champion_of_the_past_promotes_nothing_and_the_next_run_judges_anew(
+    project, site, monkeypatch
+):
+    assert run(project).version == "v0.0.1"
+    pipelines.change(project, "params.yaml", train__skill=0.8)
+    subprocess.run(["dvc", "repro", "--quiet"], cwd=project, check=True)
+    other = pipelines.commit(project, "somebody else's")
+    pipelines.change(project, "params.yaml", train__skill=0.9)
+    pipelines.commit(project, "a better idea")
+    (project / "data" / "incoming" / "second.jsonl").write_text(pipelines.rows(range(400, 420)))
+    real = module._judged
+
+    def slow(*given):
+        monkeypatch.setattr(module, "_judged", real)
+        found = real(*given)
+        promotion.promotion(str(project), other)
+        return found
+
+    monkeypatch.setattr(module, "_judged", slow)
+    with pytest.raises(promotion.LateError, match=r"v0\.0\.2 is in production by now, and v0\.0\.1"):
+        retrain(str(project))
+    assert production(project, site) == ("v0.0.2", other)
+    again = run(project)
+    assert (again.outcome, again.verdict.champion) == ("promoted", "v0.0.2")
 
 
 def test_what_cannot_be_served_is_not_tried_every_few_minutes(project, site):

@@ -90,3 +90,17 @@ def test_what_git_says_is_whole_and_nothing_else(project):
     assert git(project, "show", "HEAD:long") + "\n" == lines
     git(project, "config", "advice.detachedHead", "true")
     assert git(project, "switch", "--detach", "HEAD") == "", "what it says on standard error is no answer"
+
+
+def test_the_users_hooks_do_not_run_in_it(project, monkeypatch):
+    subprocess.run(["dvc", "install"], cwd=project, check=True)
+    hooks = project / ".git" / "hooks"
+    (hooks / "post-commit").write_text("#!/bin/sh\necho ran >> runs/hooks\n")
+    (hooks / "post-commit").chmod(0o755)
+    for name, value in (("COUNT", "1"), ("KEY_0", "advice.detachedHead"), ("VALUE_0", "false")):
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    with worktree(project) as tree:
+        assert (tree.folder / "models" / "bundle" / "bundle.json").exists()
+        pipelines.change(tree.folder, "params.yaml", train__skill=0.9)
+        assert tree.record("Better", "runs/better") is not None
+        assert not (tree.folder / "runs" / "hooks").exists()

@@ -37,6 +37,14 @@ def report(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+def test_the_users_hooks_do_not_run_in_its_worktrees(project, capsys):
+    hook = project / ".git" / "hooks" / "post-checkout"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    assert "# What this branch changes" in report(capsys, "--base", "main")
+
+
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line that a failing report says, which writes nothing else."""
     with pytest.raises(SystemExit) as stopped:

@@ -67,3 +67,42 @@ def test_a_level_curve_still_has_a_height(tmp_path):
 
 def test_a_plot_declared_by_its_file_alone_is_named_as_not_drawn():
     assert plots.declared({"plots": ["a.csv", {"b.csv": None}, LOSS]})[1] == ["a.csv", "b.csv"]
+
+
+BARS = {"F1": {"template": "bars", "x": "f1", "y": {"loss.csv": "label"}}}
+
+
+def test_bars_are_a_table_a_label_a_row(tmp_path):
+    curves, others = plots.declared({"plots": [BARS]})
+    assert not others
+    old, new = "label,f1\nred,0.5\nbl|ue,\ngone,1\n", "label,f1\nred,0.75\nnew,0.123456\n"
+    text = plots.render(curves, NAMES, sides(tmp_path, old, new))
+    assert "| label | f1, main | f1, this branch |\n| --- | --- | --- |\n" in text
+    assert "| red | 0.5 | 0.75 |\n| new | – | 0.1235 |\n| gone | 1 | – |" in text
+
+
+def test_bars_may_stand(tmp_path):
+    standing = {"F1": {"template": "bar_vertical", "x": "label", "y": {"loss.csv": "f1"}}}
+    curves, _ = plots.declared({"plots": [standing]})
+    text = plots.render(curves, NAMES, sides(tmp_path, "label,f1\nred,0.5\n", "label,f1\nred,0.75\n"))
+    assert "| red | 0.5 | 0.75 |" in text
+
+
+def test_a_curve_of_words_is_said_to_be_none(tmp_path):
+    text = drawn(tmp_path, "step,a_loss,b_loss\n0,1,1\n", "step,a_loss,b_loss\n0,much,1\n")
+    assert "`a_loss` over `step`: not drawn, `much` is no number." in text
+    assert "`b_loss`: one point, 1 at 0" in text
+
+
+def test_a_file_that_is_no_csv_is_named_as_not_drawn():
+    body = {"x": "step", "y": {"loss.json": "a_loss"}}
+    assert plots.declared({"plots": [{"Losses": body}]}) == ([], ["Losses"])
+
+
+def test_names_are_escaped_once_for_where_they_stand(tmp_path):
+    body = LOSS["Losses"]
+    curves, _ = plots.declared({"plots": [{"Loss_of <b> & c": body}, BARS]})
+    old, new = "step,a_loss,b_loss\n0,1,1\n1,2,2\n", "step,a_loss,b_loss\n0,1,1\n1,3,3\n"
+    text = plots.render(curves[:2], ("a_branch", "this branch"), sides(tmp_path, old, new))
+    assert "<summary>Loss_of &lt;b&gt; &amp; c</summary>" in text
+    assert "<th>a_branch</th>" in text

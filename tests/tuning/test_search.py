@@ -189,3 +189,20 @@ def test_what_cannot_be_searched_is_refused_before_anything_runs(repository, cap
         cli.main(["tune", task])
     assert ended.value.code == 1 and message in capsys.readouterr().err
     assert not (repository / "runs" / "tune" / task / "worktree").exists()
+
+
+def test_another_space_metric_or_direction_is_another_study(repository, capsys) -> None:
+    first = tune(capsys, "--trials", "2")
+    text = (repository / "tuning.yaml").read_text()
+    (repository / "tuning.yaml").write_text(text.replace("low: 1.0e-4, high: 1.0, log: true", "choices: [0.01, 0.1]"))
+    with pytest.raises(SystemExit):
+        cli.main(["tune", "matching", "--apply"])
+    assert "no trial of matching at this commit, as tuning.yaml searches now, has ended" in capsys.readouterr().err
+    cli.main(["tune", "matching", "--json", "--trials", "2"])
+    said = capsys.readouterr()
+    rows = json.loads(said.out)
+    assert "those trials are no part of this search" in said.err
+    assert len(rows) == 2 and {row["params"]["tasks.matching.rate"] for row in rows} <= {0.01, 0.1}
+    assert experiments(repository).keys() == {row["name"] for row in [*first, *rows]}
+    (repository / "tuning.yaml").write_text(text)
+    assert {row["name"] for row in tune(capsys, "--trials", "2")} == {row["name"] for row in first}

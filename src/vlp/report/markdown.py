@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 MOST_ROWS = 50
@@ -22,8 +23,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, more: str = "
 
 
 def details(summary: str, body: str) -> str:
-    """``body`` folded under ``summary``."""
-    return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
+    """``body`` folded under ``summary``, a plain text."""
+    return f"<details><summary>{html(summary)}</summary>\n\n{body}\n\n</details>"
 
 
 def code(text: str) -> str:
@@ -40,6 +41,11 @@ def plain(text: str) -> str:
     """``text`` as prose: what Markdown and HTML would act upon, escaped; on one line."""
     escaped = "".join(f"\\{char}" if char in "\\`*_[]<>|#@~$" else char for char in text)
     return escaped.replace("\n", " ")
+
+
+def html(text: str) -> str:
+    """``text`` between HTML's own tags, where Markdown's escapes would be shown as they stand; on one line."""
+    return escape(text, quote=False).replace("\n", " ")
 
 
 def number(value: float | int) -> str:

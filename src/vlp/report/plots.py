@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from vlp.report.markdown import code, details, plain, table
+from vlp.report.markdown import NOTHING, code, details, html, number, plain, table
 
 POINTS = 31
 MOST_CHARACTERS = 24_000
@@ -59,6 +59,8 @@ def _curves(name: str, body: dict[str, Any]) -> Iterator[Curve]:
     if not isinstance(y, dict):
         return
     for file, columns in y.items():
+        if not file.endswith(".csv"):
+            return
         over = x.get(file) if isinstance(x, dict) else x
         if not isinstance(over, str):
             return
@@ -71,7 +73,7 @@ def render(curves: Sequence[Curve], names: tuple[str, str], sides: tuple[Locate,
 
     Args:
         curves: what dvc.yaml declares.
-        names: what to call the two sides.
+        names: what to call the two sides, as plain text.
         sides: how each side's file of a path is found.
     """
     said: list[str] = []
@@ -93,7 +95,7 @@ def render(curves: Sequence[Curve], names: tuple[str, str], sides: tuple[Locate,
         elif len(drawn := "\n\n".join(_pair(curve, names, sides) for curve in mine)) > room:
             said.append(f"{plain(plot)}: differs, not drawn for want of room; see `dvc plots diff`.")
         else:
-            said.append(details(plain(plot), drawn))
+            said.append(details(plot, drawn))
             room -= len(drawn)
     if same:
         said.append(f"The same on both sides: {', '.join(same)}.")
@@ -114,11 +116,15 @@ def _pair(curve: Curve, names: tuple[str, str], sides: tuple[Locate, Locate]) ->
     rows = [_rows(side, curve) for side in sides]
     if curve.template.startswith("confusion"):
         return _confusion(curve, names, rows)
+    if curve.template.startswith("bar"):
+        return _bars(curve, names, rows)
+    if (words := _no_number(rows, curve)) is not None:
+        return f"{code(curve.y)} over {code(curve.x)}: not drawn, {code(words)} is no number."
     points = [_points(some, curve) for some in rows]
     heights = np.concatenate([y for _, y in points])
     low, high = (float(heights.min()), float(heights.max())) if len(heights) else (0.0, 1.0)
     cells = [_chart(curve, some, low, high) for some in points]
-    header = "".join(f"<th>{plain(name)}</th>" for name in names)
+    header = "".join(f"<th>{html(name)}</th>" for name in names)
     return (
         f"<table><tr>{header}</tr><tr>\n" + "\n".join(f"<td>\n\n{cell}\n\n</td>" for cell in cells) + "\n</tr></table>"
     )
@@ -128,6 +134,19 @@ def _rows(side: Locate, curve: Curve) -> list[dict[str, str]]:
     """The rows that have both columns; none where the file lacks one, as before a column is new."""
     with _path(side, curve.file).open(encoding="utf-8", newline="") as file:
         return [row for row in csv.DictReader(file) if row.get(curve.x) and row.get(curve.y)]
+
+
+def _no_number(rows: Sequence[Sequence[dict[str, str]]], curve: Curve) -> str | None:
+    """The first value of either column that is no number."""
+    values = (row[column] for some in rows for row in some for column in (curve.x, curve.y))
+    return next((value for value in values if _number(value) is None), None)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _points(rows: Sequence[dict[str, str]], curve: Curve) -> Points:
@@ -168,3 +187,17 @@ def _confusion(curve: Curve, names: tuple[str, str], rows: Sequence[Sequence[dic
     header = [plain(curve.x), plain(curve.y), *map(plain, names)]
     pairs = sorted({pair for some in counts for pair in some})
     return table(header, [[*map(plain, pair), *(str(some[pair]) for some in counts)] for pair in pairs])
+
+
+def _bars(curve: Curve, names: tuple[str, str], rows: Sequence[Sequence[dict[str, str]]]) -> str:
+    """A number a label: bars lie down, so that ``x`` is the number; where it is the label, they stand."""
+    lies = all(_number(row[curve.x]) is not None for some in rows for row in some)
+    label, value = (curve.y, curve.x) if lies else (curve.x, curve.y)
+    sides = [{row[label]: row[value] for row in some} for some in rows]
+    shown = [
+        {name: number(found) if (found := _number(text)) is not None else plain(text) for name, text in side.items()}
+        for side in sides
+    ]
+    header = [plain(label), *(f"{plain(value)}, {plain(name)}" for name in names)]
+    labels = dict.fromkeys([*sides[1], *sides[0]])
+    return table(header, [[plain(each), *(side.get(each, NOTHING) for side in shown)] for each in labels])

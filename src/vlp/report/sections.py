@@ -213,9 +213,12 @@ def curves(pair: Pair) -> str:
     """The plots of dvc.yaml, this side by that."""
     found, others = plots.declared(read(pair.new.revision.folder / "dvc.yaml"))
     sides = tuple(partial(_locate, pair, side) for side in (pair.old, pair.new))
-    blocks = [plots.render(found, pair.labels, (sides[0], sides[1]))] if found else []
+    names = (pair.old.revision.name, pair.new.label)
+    blocks = [plots.render(found, names, (sides[0], sides[1]))] if found else []
     if others:
-        blocks.append(f"Not drawn, declared by file alone: {', '.join(map(code, others))}; see `dvc plots diff`.")
+        blocks.append(
+            f"Not drawn, declared by file alone or no CSV: {', '.join(map(code, others))}; see `dvc plots diff`."
+        )
     return "\n\n".join(blocks) or "dvc.yaml declares no plot."
 
 

@@ -1,7 +1,9 @@
 """The search: a study that outlives its process, a trial at a time, the best one applied.
 
-A study is of one task at one commit, in ``runs/tune/<task>/study.log``; called again, it goes on where it ended, and a
-trial that was cut off is tried again first. Each trial is an experiment in ``dvc exp show``, below that commit.
+A study is of one task at one commit and of one search (space, metric, direction), in ``runs/tune/<task>/study.log``;
+called again, it goes on where it ended, and a trial that was cut off is tried again first. Another search at the same
+commit is another study: its trials are not those of this one. Each trial is an experiment in ``dvc exp show``, below
+that commit.
 
 Sources: Akiba et al. 2019 (Optuna), https://arxiv.org/abs/1907.10902; the median rule, Golovin et al. 2017 (Vizier),
 https://doi.org/10.1145/3097983.3098043
@@ -10,6 +12,7 @@ https://doi.org/10.1145/3097983.3098043
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import math
 import sys
@@ -76,7 +79,9 @@ def apply_best(project: Path, task: str) -> dict[str, Any]:
     """
     best = rows(_study(project, task, _checked(project, task)))[:1]
     if not best or best[0]["state"] != "complete":
-        raise TuneError(f"no trial of {task} at this commit has ended: vlp tune {task}")
+        raise TuneError(
+            f"no trial of {task} at this commit, as {SETTINGS_FILE} searches now, has ended: vlp tune {task}"
+        )
     settings = [f"{name}={json.dumps(value)}" for name, value in best[0]["params"].items()]
     apply(None, settings, project / worktrees.PARAMS_FILE)
     return best[0]
@@ -135,9 +140,18 @@ def _study(project: Path, task: str, params: SearchParams) -> Any:
     commit = commands.output(project, "git", "rev-parse", "--short=10", "HEAD").strip()
     path = project / "runs" / "tune" / task / "study.log"
     path.parent.mkdir(parents=True, exist_ok=True)
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    of_commit, search = f"{task}@{commit}:", _search(params)
+    name = f"{of_commit}{params.direction} {params.metric} in {search}"
+    others = [each for each in optuna.get_all_study_names(storage) if each.startswith(of_commit) and each != name]
+    if others:
+        _say(
+            f"{SETTINGS_FILE}: {task} was searched at this commit with another space, metric or direction, too: those "
+            "trials are no part of this search; dvc exp show lists them"
+        )
     study = optuna.create_study(
-        study_name=f"{task}@{commit}:{params.direction} {params.metric}",
-        storage=JournalStorage(JournalFileBackend(str(path))),
+        study_name=name,
+        storage=storage,
         direction=params.direction,
         load_if_exists=True,
     )
@@ -145,7 +159,14 @@ def _study(project: Path, task: str, params: SearchParams) -> Any:
     study.sampler = optuna.samplers.TPESampler(seed=params.seed + len(study.trials))
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=params.before_pruning, n_warmup_steps=params.warm_up)
     study.set_user_attr("commit", commit)
+    study.set_user_attr("search", search)
     return study
+
+
+def _search(params: SearchParams) -> str:
+    """A few letters, others for another space, metric or direction; how many trials there are makes no difference."""
+    searched = params.model_dump(mode="json", include={"space", "metric", "direction"})
+    return hashlib.sha256(json.dumps(searched, sort_keys=True).encode()).hexdigest()[:4]
 
 
 def _cut_off(each: Any) -> bool:
@@ -168,7 +189,7 @@ def _try(study: Any, place: trials.Place, params: SearchParams) -> bool:
 
     asked = study.ask()
     values = {name: dimension.ask(asked, name) for name, dimension in params.space.items()}
-    name = f"{place.task}-{study.user_attrs['commit'][:7]}-{asked.number:03d}"
+    name = f"{place.task}-{study.user_attrs['commit'][:7]}-{study.user_attrs['search']}-{asked.number:03d}"
     asked.set_user_attr("name", name)
     _say(f"{name}: " + ", ".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in values.items()))
 

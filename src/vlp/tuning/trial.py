@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from vlp import commands, worktrees
+from vlp import births, commands, worktrees
 from vlp.files import write_json
 
 WATCH = "VLP_WATCH"
@@ -166,7 +166,7 @@ def _remembered(place: Place) -> Path:
 
 
 def _remember(place: Place, pid: int) -> None:
-    write_json(_remembered(place), {"pid": pid, "created": round(psutil.Process(pid).create_time(), 2)})
+    write_json(_remembered(place), {"pid": pid, "born": births.of(pid)})
 
 
 def end_leftover(place: Place) -> None:
@@ -175,6 +175,7 @@ def end_leftover(place: Place) -> None:
     if not path.exists():
         return
     left = json.loads(path.read_text(encoding="utf-8"))
-    if psutil.pid_exists(left["pid"]) and round(psutil.Process(left["pid"]).create_time(), 2) == left["created"]:
-        end(left["pid"])
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if births.of(left["pid"]) == left["born"]:
+            end(left["pid"])
     path.unlink()

@@ -62,10 +62,19 @@ def watched(self, function, parts):
             yield part
     return whole(self, function, killing())
 
+def alive(wanted):
+    # The cluster hears of a node, and of its death, some heartbeats later.
+    deadline = time.monotonic() + 120
+    while True:
+        count = sum(each["Alive"] for each in ray.nodes())
+        if count == wanted or time.monotonic() > deadline:
+            return count
+        time.sleep(0.2)
+
 whole, engine.Engine.map, engine.Engine.rows = engine.Engine.map, watched, 16
-before = sum(each["Alive"] for each in ray.nodes())
+before = alive(3)
 run("ray", engine=engine.Engine(engine.Params(address=cluster.address, ahead=3)))
-after = sum(each["Alive"] for each in ray.nodes())
+after = alive(2)
 print(json.dumps({"before": before, "after": after, "workers": len(cluster.worker_nodes)}))
 ray.shutdown()
 cluster.shutdown()
