@@ -79,14 +79,14 @@ def write(folder: Path) -> Path:
 
 
 def write_int8(folder: Path) -> Path:
-    """The same bundle in eight bits, made once; their ranges are seen on blurred noise, which costs the same time."""
+    """The same bundle in eight bits, made once; its ranges are seen on noise, blurred and not."""
     plain, target = write(folder), folder / "int8"
     if (target / "bundle.json").is_file():
         return target
     predictor = Predictor.open(plain, verify=False)
     seen = quantization.watch(predictor, "matching")
     rng = np.random.default_rng(0)
-    for side in range(4, 20):
+    for side in (*range(4, 19), SIZE):
         noise = Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8))
         predictor.task("matching").match_prepared(np.asarray(noise.resize((SIZE, SIZE))), [TEXT])
     (target / "matching").mkdir(parents=True, exist_ok=True)
