@@ -8,14 +8,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from vlp.data.loading import Prepared
-from vlp.export import bundle, onnx
+from vlp.export import bundle, onnx, quantization
 from vlp.models.configuration import ModelParams
 from vlp.models.modeling import VLPModel
 from vlp.params import parse
 from vlp.preprocessing import text
+from vlp.runtime.predictor import Predictor
 from vlp.tasks.matching import Params, Task
 
 SIZE, VOCABULARY, TOKENS = 224, 30_522, 32
@@ -71,12 +74,36 @@ def write(folder: Path) -> Path:
     model = task(folder)
     target.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").write_text("{}")
+    _complete(target, onnx.write_task(model, target / "matching"))
+    return target
+
+
+def write_int8(folder: Path) -> Path:
+    """The same bundle in eight bits, made once; its ranges are seen on noise, blurred and not."""
+    plain, target = write(folder), folder / "int8"
+    if (target / "bundle.json").is_file():
+        return target
+    predictor = Predictor.open(plain, verify=False)
+    seen = quantization.watch(predictor, "matching")
+    rng = np.random.default_rng(0)
+    for side in (*range(4, 19), SIZE):
+        noise = Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8))
+        predictor.task("matching").match_prepared(np.asarray(noise.resize((SIZE, SIZE))), [TEXT])
+    (target / "matching").mkdir(parents=True, exist_ok=True)
+    for part, listed in predictor.bundle.tasks["matching"].parts.items():
+        quantization.quantise(plain / listed.file, target / listed.file, seen[part].feeds)
+    entry = json.loads((plain / "bundle.json").read_text(encoding="utf-8"))["tasks"]["matching"]
+    _complete(target, {**entry, "weights": quantization.KIND})
+    return target
+
+
+def _complete(target: Path, entry: dict[str, Any]) -> None:
+    folder = target.parent
     contents = bundle.Contents(
-        tasks={"matching": onnx.write_task(model, target / "matching")},
+        tasks={"matching": entry},
         tokenizer=folder / "tokenizer" / "tokenizer.json",
         params={"image": IMAGE_PARAMS, "text": TEXT_PARAMS},
         metrics={"matching": folder / "metrics.json"},
         lineage={"benchmark": "random weights"},
     )
     bundle.write(target, contents)
-    return target

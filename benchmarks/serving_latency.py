@@ -3,7 +3,8 @@
     python benchmarks/serving_latency.py [--small models/bundle] [--rounds 15]
 
 The model is the reference model at full size (``benchmarks/reference.py``). The served runtime is
-``Predictor.open(…, runtime="auto", tolerance=0.02)``: what that takes is in the result, with the parity it showed.
+``Predictor.open(…, runtime="auto", tolerance=0.02)``: what that takes is in the result, with the parity it showed;
+``int8`` is the same on graphs of eight bits, as ``export.int8`` makes them.
 With ``--small``, start-up time and memory of the service on that bundle, and the size of what it needs installed.
 """
 
@@ -50,13 +51,17 @@ def latency(folder: Path, rounds: int) -> dict[str, Any]:
     model = reference.task(folder)
     ours = Predictor.open(bundle, threads=threads, verify=False, runtime="auto", tolerance=TOLERANCE)
     plain = Predictor.open(bundle, threads=threads, verify=False)
-    sides = {"ours": onnx(ours), "onnxruntime": onnx(plain), "torch_eager": eager(model)}
+    light = Predictor.open(
+        reference.write_int8(folder), threads=threads, verify=False, runtime="auto", tolerance=TOLERANCE
+    )
+    sides = {"ours": onnx(ours), "int8": onnx(light), "onnxruntime": onnx(plain), "torch_eager": eager(model)}
     samples: dict[str, list[float]] = {}
     apart = {}
     for batch in BATCHES:
         images, ids = inputs(batch)
         logits = {name: run(images, ids) for name, run in sides.items()}
-        apart[f"batch{batch}"] = float(np.abs(logits["ours"] - logits["torch_eager"]).max())
+        for name, label in (("ours", ""), ("int8", "int8_")):
+            apart[f"{label}batch{batch}"] = float(np.abs(logits[name] - logits["torch_eager"]).max())
         for _ in range(rounds):
             for name, run in sides.items():
                 begun = time.perf_counter()
@@ -67,14 +72,16 @@ def latency(folder: Path, rounds: int) -> dict[str, Any]:
         "samples": {name: [round(value, 3) for value in values] for name, values in samples.items()},
         "median_ms": {name: round(median(values), 2) for name, values in samples.items()},
         "ratios": {
-            f"batch{batch}_vs_{side}": harness.ratio(
-                samples[f"{side}_batch{batch}_ms"], samples[f"ours_batch{batch}_ms"]
+            f"{label}batch{batch}_vs_{side}": harness.ratio(
+                samples[f"{side}_batch{batch}_ms"], samples[f"{mine}_batch{batch}_ms"]
             )
+            for mine, label in (("ours", ""), ("int8", "int8_"))
             for batch in BATCHES
             for side in ("torch_eager", "onnxruntime")
         },
         "engines": {name: choice.engine for name, choice in ours.engines.items()},
         "refused": {name: dict(choice.refused) for name, choice in ours.engines.items()},
+        "int8_engines": {name: choice.engine for name, choice in light.engines.items()},
         "logits_apart": apart,
     }
 

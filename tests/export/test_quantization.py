@@ -1,7 +1,8 @@
-"""Eight-bit weights: smaller, near, the same each time, and only where the metric stands it."""
+"""Graphs of eight bits: smaller, near, the same each time and in any company, and only where the metric stands it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,10 @@ def product(tmp_path: Path) -> Path:
     weights = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("MatMul", ["y", "x"], ["z"])],
+        [
+            helper.make_node("MatMul", ["x", "w"], ["y"], "constant"),
+            helper.make_node("MatMul", ["y", "x"], ["z"], "free"),
+        ],
         "product",
         [value("x", TensorProto.FLOAT, [64, 64])],
         [value("z", TensorProto.FLOAT, [64, 64])],
@@ -31,25 +35,84 @@ def product(tmp_path: Path) -> Path:
     return tmp_path / "product.onnx"
 
 
-def outputs(path: Path) -> np.ndarray:
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """One matrix product, row by row."""
+    weights = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["z"], "constant")],
+        "rows",
+        [value("x", TensorProto.FLOAT, ["texts", 64])],
+        [value("z", TensorProto.FLOAT, ["texts", 64])],
+        [onnx.numpy_helper.from_array(weights, "w")],
+    )
+    save_graph(graph, tmp_path / "rows.onnx")
+    return tmp_path / "rows.onnx"
+
+
+def inputs(seed: int, rows: int = 64) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((rows, 64)).astype(np.float32)
+
+
+def outputs(path: Path, x: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    x = np.random.default_rng(1).standard_normal((64, 64)).astype(np.float32)
     return np.asarray(session.run(None, {"x": x})[0])
 
 
 def test_constant_weights_are_quantised_and_the_answer_is_near(product: Path, tmp_path: Path) -> None:
-    quantization.quantise(product, tmp_path / "light.onnx")
-    kinds = [node.op_type for node in onnx.load(tmp_path / "light.onnx").graph.node]
-    assert (kinds.count("MatMulInteger"), kinds.count("MatMul")) == (1, 1)
-    wanted, found = outputs(product), outputs(tmp_path / "light.onnx")
-    assert 0 < np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
+    quantization.quantise(product, tmp_path / "light.onnx", [{"x": inputs(seed)} for seed in range(4)])
+    graph = onnx.load(tmp_path / "light.onnx").graph
+    eight = {made.name for made in graph.initializer if made.data_type == TensorProto.INT8 and len(made.dims) == 2}
+    assert len(eight) == 1
+    products = [node for node in graph.node if node.op_type == "MatMul"]
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    assert [made_by.get(name, "") for name in products[0].input] == ["DequantizeLinear"] * 2
+    assert list(products[1].input) == ["y", "x"]  # a product of two inputs stays as it is
+    wanted, found = outputs(product, inputs(9)), outputs(tmp_path / "light.onnx", inputs(9))
+    assert 0 < np.abs(found - wanted).max() < 0.03 * np.abs(wanted).max()
     assert (tmp_path / "light.onnx").stat().st_size < product.stat().st_size / 2
 
 
-def test_the_same_graph_gives_the_same_bytes(product: Path, tmp_path: Path) -> None:
+def test_a_graph_without_constant_products_stays_as_it_is(product: Path, tmp_path: Path) -> None:
+    model = onnx.load(product)
+    del model.graph.node[0], model.graph.initializer[:]
+    model.graph.node[0].input[0] = "x"
+    onnx.save(model, product)
+    quantization.quantise(product, tmp_path / "light.onnx", [{"x": inputs(0)}])
+    assert (tmp_path / "light.onnx").read_bytes() == product.read_bytes()
+
+
+def test_the_same_graph_and_runs_give_the_same_bytes(product: Path, tmp_path: Path) -> None:
     for name in ("one", "other"):
-        quantization.quantise(product, tmp_path / name)
+        quantization.quantise(product, tmp_path / name, [{"x": inputs(0)}])
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_an_answer_does_not_depend_on_the_rows_it_runs_with(rows: Path, tmp_path: Path) -> None:
+    quantization.quantise(rows, tmp_path / "light.onnx", [{"x": inputs(0)}])
+    x = inputs(1, rows=8)
+    alone = outputs(tmp_path / "light.onnx", x[:1])
+    beside_a_giant = outputs(tmp_path / "light.onnx", np.concatenate([x[:1], 1000 * x[1:]]))[:1]
+    np.testing.assert_array_equal(alone, beside_a_giant)
+
+
+class Echo:
+    inputs: Sequence[str] = ("x",)
+    outputs: Sequence[str] = ("y",)
+
+    def run(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return [feeds["x"]]
+
+
+@pytest.mark.parametrize(
+    ("runs", "kept"), [(1, [0]), (4, [0, 1, 2, 3]), (5, [0, 2, 4]), (9, [0, 4, 8]), (14, [0, 4, 8, 12])]
+)
+def test_of_many_runs_a_few_are_kept_at_even_distances(runs: int, kept: list[int]) -> None:
+    seen = quantization.Seen(Echo(), most=4)
+    for run in range(runs):
+        assert seen.run({"x": np.array([run])})[0].item() == run
+    assert [feeds["x"].item() for feeds in seen.feeds] == kept
 
 
 @pytest.mark.parametrize(("drop", "stands"), [(-0.1, True), (0.001, True), (0.0011, False), (float("nan"), False)])

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from support.bundles import COLOURS, png, write_toy_bundle
-from vlp.runtime.batching import Batching
+from vlp.runtime.batching import Batching, Turn
 from vlp.runtime.bundle import Part, Port
 from vlp.runtime.predictor import Predictor
 
@@ -59,7 +60,7 @@ def crowd(
         asked = []
         for index, each in enumerate(feeds):
             asked.append(pool.submit(batching.run, each))
-            until(lambda count=index: len(engine.runs) == 1 and len(batching._waiting) == count)
+            until(lambda count=index: len(engine.runs) == 1 and batching._turn.waiting == count)
         engine.go.set()
     return [each.result for each in asked]
 
@@ -77,9 +78,13 @@ def engine() -> Engine:
 
 
 def batching(
-    engine: Engine, most: int = 8, part: Part = TEXTS, ran: Callable[[int], None] = lambda rows: None
+    engine: Engine,
+    most: int = 8,
+    part: Part = TEXTS,
+    ran: Callable[[int], None] = lambda rows: None,
+    turn: Turn | None = None,
 ) -> Batching:
-    return Batching(engine, part, threading.Lock(), most, ran)
+    return Batching(engine, part, turn or Turn(), most, ran)
 
 
 def test_a_lonely_request_runs_as_it_came(engine: Engine) -> None:
@@ -118,6 +123,140 @@ def test_who_is_at_fault_fails_alone(engine: Engine) -> None:
     assert (good()[0].tolist(), other()[0].tolist()) == ([0.0], [4.0])
     with pytest.raises(RuntimeError, match="unlucky"):
         bad()
+
+
+class Stepping(Engine):
+    """Holds every run until it is let go by itself, and fails as it is told to."""
+
+    def __init__(self, *faults: BaseException | None) -> None:
+        super().__init__()
+        self.steps = threading.Semaphore(0)
+        self.go.set()
+        self._faults = list(faults)
+
+    def run(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        found = super().run(feeds)
+        assert self.steps.acquire(timeout=10)
+        if self._faults and (fault := self._faults.pop(0)) is not None:
+            raise fault
+        return found
+
+
+def queued(pool: ThreadPoolExecutor, graph: Batching, *feeds: dict[str, np.ndarray]) -> list[Future[list[np.ndarray]]]:
+    """Each of ``feeds`` asked for by a thread of its own, in this order, while another run is under way."""
+    asked = []
+    for each in feeds:
+        before = graph._turn.waiting
+        asked.append(pool.submit(graph.run, each))
+        until(lambda count=before + 1: graph._turn.waiting == count)
+    return asked
+
+
+def held(pool: ThreadPoolExecutor, engine: Stepping, graph: Batching) -> Future[list[np.ndarray]]:
+    """A run that is under way."""
+    found = pool.submit(graph.run, row(0))
+    until(lambda: len(engine.runs) == 1)
+    return found
+
+
+def test_an_answer_does_not_wait_for_the_run_after_it() -> None:
+    engine = Stepping()
+    graph = batching(engine, most=2)
+    with ThreadPoolExecutor(4) as pool:
+        first = held(pool, engine, graph)
+        one, other, last = queued(pool, graph, row(1), row(2), row(3))
+        engine.steps.release(2)
+        assert [asked.result(10)[0].tolist() for asked in (first, one, other)] == [[0.0], [1.0], [2.0]]
+        until(lambda: len(engine.runs) == 3)
+        assert not last.done()
+        engine.steps.release()
+
+
+def test_who_waits_longest_is_next_however_ill_it_fits() -> None:
+    engine = Stepping()
+    graph = batching(engine)
+    long = row(*range(20, 40))
+    with ThreadPoolExecutor(5) as pool:
+        held(pool, engine, graph)
+        queued(pool, graph, long, row(1, rows=2), row(2, rows=2))
+        engine.steps.release(3)
+    assert [feeds["input_ids"].shape for feeds in engine.runs] == [(1, 1), (1, 20), (4, 1)]
+
+
+def two_graphs(patience: float, stay: Callable[[int], bool] = lambda index: True) -> list[int]:
+    """Six callers put together by the first graph come to the second at different moments: the rows of its runs."""
+    engine, turn, rows = Stepping(), Turn(patience), list[int]()
+    first, second = batching(engine, turn=turn), batching(Engine(), turn=turn, ran=rows.append)
+    second._engine.go.set()  # type: ignore[attr-defined]
+
+    def ask(index: int) -> None:
+        first.run(row(index))
+        time.sleep(0.01 * index)
+        if stay(index):
+            second.run(row(index))
+
+    with ThreadPoolExecutor(7) as pool:
+        held(pool, engine, first)
+        for index in range(6):
+            pool.submit(ask, index)
+            until(lambda count=index + 1: turn.waiting == count)
+        engine.steps.release(2)
+    return rows
+
+
+def test_who_was_answered_together_goes_on_together() -> None:
+    assert two_graphs(patience=1e6) == [6]
+    assert len(two_graphs(patience=0.0)) > 1
+
+
+def test_nobody_waits_for_long_for_company_that_does_not_come_back() -> None:
+    assert sum(two_graphs(patience=1e-3, stay=lambda index: index < 4)) == 4
+
+
+def test_who_was_not_in_the_last_run_waits_for_nobody() -> None:
+    engine, turn = Stepping(), Turn(patience=1e6)
+    graph = batching(engine, turn=turn)
+    with ThreadPoolExecutor(3) as pool:
+        held(pool, engine, graph)
+        queued(pool, graph, row(1), row(2))
+        engine.steps.release(2)
+    engine.steps.release(2)  # both of the last run are gone for good
+    begun = time.monotonic()
+    assert [graph.run(row(index))[0].tolist() for index in (3, 4)] == [[3.0], [4.0]]
+    assert time.monotonic() - begun < 5
+
+
+def test_an_interrupted_run_is_run_again_for_the_others() -> None:
+    engine = Stepping(None, KeyboardInterrupt())
+    graph = batching(engine)
+    with ThreadPoolExecutor(3) as pool:
+        held(pool, engine, graph)
+        interrupted, other = queued(pool, graph, row(1), row(2))
+        engine.steps.release(3)
+        assert isinstance(interrupted.exception(10), KeyboardInterrupt)
+        assert other.result(10)[0].tolist() == [2.0]
+    engine.steps.release()
+    assert graph.run(row(3))[0].tolist() == [3.0]
+
+
+def test_who_is_interrupted_while_it_waits_is_in_no_run() -> None:
+    engine = Stepping()
+    graph = batching(engine)
+
+    def interrupt() -> None:
+        until(lambda: graph._turn.waiting == 1)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    with ThreadPoolExecutor(2) as pool:
+        held(pool, engine, graph)
+        pool.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            graph.run(row(1))
+        assert graph._turn.waiting == 0
+        engine.steps.release()
+    engine.steps.release()
+    assert graph.run(row(2))[0].tolist() == [2.0]
+    assert len(engine.runs) == 2
 
 
 class Last:

@@ -1,8 +1,12 @@
 """Several requests at once, answered by one run: whatever waits when a graph's turn comes goes into its next run.
 
-No request waits for company: a run starts as soon as the processors are free, and holds what came meanwhile. So a
-lonely request pays nothing, and a crowd is answered in ever larger batches. Only one graph of a bundle runs at a time,
-on all the threads there are, so that runs never fight for cores.
+A run starts as soon as the processors are free, and holds what came meanwhile. So a lonely request pays nothing, and a
+crowd is answered in ever larger batches. Only one graph of a bundle runs at a time, on all the threads there are, so
+that runs never fight for cores.
+
+Who was answered together goes on together: the first of them to ask for another run waits for the rest, a moment that
+is short beside the run they had. Otherwise a crowd would fall apart at its second graph, one running while the others,
+a millisecond behind, wait for it.
 
 Source: the idea is that of adaptive batching in Clipper (Crankshaw et al. 2017, https://arxiv.org/abs/1612.03079),
 with the queue itself as the measure of load.
@@ -11,6 +15,7 @@ with the queue itself as the measure of load.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +27,8 @@ from vlp.runtime.session import Engine
 LENGTH = "length"
 """The axis along which a row is padded with zeros: what is beyond a text's end is masked."""
 MASK = "attention_mask"
+PATIENCE = 0.125
+"""The most that who comes back from a shared run waits for those it shared it with, as a share of what it took."""
 _WORTH = 2.0
 """A batch may have at most so many times the places that its rows need without padding."""
 
@@ -33,11 +40,98 @@ Ran = Callable[[int], None]
 class _Call:
     """One caller's arrays, and what became of them."""
 
+    graph: Batching
     feeds: dict[str, np.ndarray]
     rows: int
     length: int
-    done: bool = False
-    outputs: list[np.ndarray] = field(default_factory=list)
+    thread: int = field(default_factory=threading.get_ident)
+    returned: bool = False
+    """The caller was part of the last run."""
+    woken: threading.Event = field(default_factory=threading.Event)
+    """It is answered, or else it is this caller's to run what waits."""
+    outputs: list[np.ndarray] | None = None
+    error: Exception | None = None
+
+    @property
+    def answered(self) -> bool:
+        return self.outputs is not None or self.error is not None
+
+
+class Turn:
+    """Who runs next: one caller at a time, for itself and for those who fit, the longest waiting first.
+
+    Shared by all graphs that use the same processors. The caller whose turn it is does the work in its own thread; the
+    others sleep until they are answered or it is theirs.
+
+    Args:
+        patience: seconds that a returning caller waits for its company, for each second of the run they shared.
+    """
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._patience = patience
+        self._state = threading.Condition()
+        self._waiting: list[_Call] = []  # while there are any, it is somebody's turn
+        self._taken = False
+        self._away: set[int] = set()  # threads that the last run answered and that have not come back
+        self._until = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Calls that no run has begun for."""
+        with self._state:
+            return len(self._waiting)
+
+    def join(self, call: _Call) -> None:
+        """Queue up; ``call`` is woken at once if it is nobody's turn."""
+        with self._state:
+            call.returned = call.thread in self._away
+            self._away.discard(call.thread)
+            self._waiting.append(call)
+            if not self._taken:
+                self._taken = True
+                call.woken.set()
+            elif call.returned and not self._away:
+                self._state.notify_all()
+
+    def begin(self, own: _Call) -> list[_Call]:
+        """What runs now: ``own``, whose turn it is, and as many as fit of those that wait beside it."""
+        with self._state:
+            if own.returned:
+                self._state.wait_for(lambda: not self._away, self._until - time.monotonic())
+            taken = [own]
+            for other in self._waiting:
+                if other is not own and other.graph is own.graph and own.graph.fits([*taken, other]):
+                    taken.append(other)
+            self._waiting = [call for call in self._waiting if call not in taken]
+        return taken
+
+    def end(self, own: _Call, calls: Sequence[_Call], seconds: float) -> None:
+        """Wake those who are answered, and whose turn it is next.
+
+        Who is not answered, since the thread of ``own`` was interrupted, queues up again, in front.
+        """
+        with self._state:
+            answered = [call for call in calls if call.answered]
+            self._away = {call.thread for call in answered} if len(answered) > 1 else set()
+            self._until = time.monotonic() + self._patience * seconds
+            for call in answered:
+                call.woken.set()
+            again = [call for call in calls if not call.answered]
+            self._waiting = [call for call in (*again, *self._waiting) if call is not own]
+            self._pass_on()
+
+    def leave(self, call: _Call) -> None:
+        """``call``'s thread is interrupted while it waits: it is not to be waited for."""
+        with self._state:
+            if call in self._waiting:
+                self._waiting.remove(call)
+                if call.woken.is_set():
+                    self._pass_on()
+
+    def _pass_on(self) -> None:
+        self._taken = bool(self._waiting)
+        if self._waiting:
+            self._waiting[0].woken.set()
 
 
 class Batching:
@@ -46,14 +140,12 @@ class Batching:
     Args:
         engine: runs the graph.
         part: the graph's inputs and outputs. Where the first axis of each is dynamic, it is the batch's.
-        turn: held while the graph runs; shared by all graphs that use the same processors.
+        turn: shared by all graphs that use the same processors.
         most: rows of a run; one caller's larger batch runs by itself.
         ran: told of each run.
     """
 
-    def __init__(
-        self, engine: Engine, part: Part, turn: threading.Lock, most: int, ran: Ran = lambda rows: None
-    ) -> None:
+    def __init__(self, engine: Engine, part: Part, turn: Turn, most: int, ran: Ran = lambda rows: None) -> None:
         self.inputs: Sequence[str] = engine.inputs
         self.outputs: Sequence[str] = engine.outputs
         self._engine = engine
@@ -64,33 +156,36 @@ class Batching:
         self._stacks = all(isinstance(port.shape[0], str) for port in (*part.inputs, *part.outputs))
         masked = any(port.name == MASK for port in part.inputs)
         self._padded = masked and any(LENGTH in port.shape for port in part.inputs)
-        self._waiting: list[_Call] = []
-        self._door = threading.Lock()
 
     def run(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         """As of ``Engine``; blocks until these rows were part of a run."""
-        call = _Call(feeds, len(next(iter(feeds.values()))), self._length(feeds))
-        with self._door:
-            self._waiting.append(call)
-        while not call.done:  # twice where a run of several failed: whose fault it was shows alone
-            with self._turn:
-                if not call.done:
-                    self._answer(self._taken(call))
+        call = _Call(self, feeds, len(next(iter(feeds.values()))), self._length(feeds))
+        self._turn.join(call)
+        try:
+            call.woken.wait()
+        except BaseException:
+            self._turn.leave(call)
+            raise
+        if not call.answered:
+            self._lead(call)
+        if call.error is not None:
+            raise call.error
+        assert call.outputs is not None
         return call.outputs
 
-    def _taken(self, own: _Call) -> list[_Call]:
-        """``own``, and as many as fit of those that wait beside it; they wait no longer."""
-        with self._door:
-            if own not in self._waiting:  # taken before, by a run that failed
-                return [own]
-            taken = [own]
-            for other in self._waiting:
-                if other is not own and self._fits([*taken, other]):
-                    taken.append(other)
-            self._waiting = [call for call in self._waiting if call not in taken]
-        return taken
+    def _lead(self, own: _Call) -> None:
+        """Run ``own`` and what fits beside it."""
+        calls: Sequence[_Call] = [own]
+        begun = time.monotonic()
+        try:
+            calls = self._turn.begin(own)
+            begun = time.monotonic()
+            self._answer(calls)
+        finally:
+            self._turn.end(own, calls, time.monotonic() - begun)
 
-    def _fits(self, calls: Sequence[_Call]) -> bool:
+    def fits(self, calls: Sequence[_Call]) -> bool:
+        """Whether one run may answer all of ``calls``."""
         rows = sum(call.rows for call in calls)
         if not self._stacks or rows > self._most or not all(self._alike(calls[0], call) for call in calls[1:]):
             return False
@@ -106,20 +201,21 @@ class Batching:
         return True
 
     def _answer(self, calls: Sequence[_Call]) -> None:
-        """Run ``calls`` together and give each its rows. If several fail together, they stay as they were."""
-        rows = sum(call.rows for call in calls)
+        """Run ``calls`` together and give each its rows; by itself each, if that fails: who is at fault fails alone."""
         try:
             found = self._engine.run(calls[0].feeds if len(calls) == 1 else self._stacked(calls))
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - it is raised where the rows came from
             if len(calls) == 1:
-                raise
+                calls[0].error = error
+                return
+            for call in calls:
+                self._answer([call])
             return
-        self._ran(rows)
+        self._ran(sum(call.rows for call in calls))
         start = 0
         for call in calls:
             end = start + call.rows
             call.outputs = found if len(calls) == 1 else self._cut(found, slice(start, end), call.length)
-            call.done = True
             start = end
 
     def _stacked(self, calls: Sequence[_Call]) -> dict[str, np.ndarray]:

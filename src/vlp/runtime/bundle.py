@@ -58,7 +58,7 @@ class BundledTask:
     decision: dict[str, Any]
     parts: dict[str, Part]
     weights: str = "float32"
-    """What its matrix products are held in: ``float32``, or ``int8`` where the metric stood that."""
+    """What its convolutions and products are computed in: ``float32``, or ``int8`` where the metric stood that."""
 
 
 @dataclass(frozen=True)

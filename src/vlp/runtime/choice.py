@@ -6,7 +6,6 @@ that serves, because an engine may choose other kernels there.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,7 +32,7 @@ class Choice:
 
     engine: str
     milliseconds: Mapping[str, float] = field(default_factory=dict)
-    """Median of one run, by engine; empty where none was measured."""
+    """The least of some runs, by engine; empty where none was measured."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Why an engine is out of the question, by engine."""
 
@@ -135,11 +134,11 @@ def _size(axis: int | str) -> int:
 
 
 def _measure(engines: Mapping[str, Engine], probe: dict[str, np.ndarray]) -> dict[str, float]:
-    """Median milliseconds of a run, the engines in turn so that a busy moment meets them all."""
+    """Least milliseconds of a run, the engines in turn: what other work adds to a run says nothing of its engine."""
     taken: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(_ROUNDS):
         for name, one in engines.items():
             begun = time.perf_counter()
             one.run(probe)
             taken[name].append(1000 * (time.perf_counter() - begun))
-    return {name: round(statistics.median(times), 3) for name, times in taken.items()}
+    return {name: round(min(times), 3) for name, times in taken.items()}

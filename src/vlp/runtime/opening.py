@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 from vlp import plugins
-from vlp.runtime.batching import Batching
+from vlp.runtime.batching import Batching, Turn
 from vlp.runtime.bundle import Bundle, BundleError, Part
 from vlp.runtime.choice import Choice, Runtime, choose
 from vlp.runtime.inputs import Inputs
@@ -64,7 +63,7 @@ def _graphs(bundle: Bundle, how: Running) -> tuple[dict[str, dict[str, Graph]], 
     """The graphs by task and key, and what runs each; several are opened at a time, each by one core."""
     threads = usable_processors() if how.threads is None else how.threads
     parts = [(name, key, part) for name, task in bundle.tasks.items() for key, part in task.parts.items()]
-    turn = threading.Lock()
+    turn = Turn()
     graphs: dict[str, dict[str, Graph]] = {name: {} for name in bundle.tasks}
     engines = {}
 

@@ -162,14 +162,18 @@ class Graph:
     Args:
         part: its inputs and outputs, as the bundle lists them.
         engine: with the graph opened.
+
+    Attributes:
+        part: as above.
+        engine: as above.
     """
 
     def __init__(self, part: Part, engine: Engine) -> None:
         self.part = part
-        self._engine = engine
+        self.engine = engine
         self._outputs = [port.name for port in part.outputs]
 
     def __call__(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Run the graph on the arrays that it has inputs for; other arrays are left alone."""
         feeds = {port.name: np.ascontiguousarray(arrays[port.name], dtype=port.type) for port in self.part.inputs}
-        return dict(zip(self._outputs, self._engine.run(feeds), strict=True))
+        return dict(zip(self._outputs, self.engine.run(feeds), strict=True))

@@ -39,9 +39,16 @@ def main() -> None:
     prepared = Prepared(PREPARED)
     tasks = {name: plugins.find("vlp.tasks", name).Task.load(TASKS / name, prepared) for name in sorted(params.tasks)}
 
-    def measure(name: str, predictor: Predictor, split: str = "validation") -> parity.Parity:
+    def compared(name: str, predictor: Predictor, split: str) -> parity.Comparison:
         compare = plugins.find("vlp.export.parity", name).comparison
-        return parity.measure(compare(tasks[name], predictor, prepared.split(split), params.export.samples))
+        found: parity.Comparison = compare(tasks[name], predictor, prepared.split(split), params.export.samples)
+        return found
+
+    def measure(name: str, predictor: Predictor, split: str = "validation") -> parity.Parity:
+        return parity.measure(compared(name, predictor, split))
+
+    def ask(name: str, predictor: Predictor) -> None:
+        parity.ask(compared(name, predictor, "train"))
 
     light: dict[str, parity.Parity] = {}
     measured: dict[str, parity.Parity] = {}
@@ -54,7 +61,7 @@ def main() -> None:
             lineage=lineage.of_content(PREPARED, [TASKS / name for name in tasks]),
         )
         if params.export.int8:
-            light = quantization.lighten(folder, contents, measure, params.export)
+            light = quantization.lighten(folder, contents, ask, measure, params.export)
         bundle.write(folder, contents)
         predictor = Predictor.open(folder)
         for name in tasks:

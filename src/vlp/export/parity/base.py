@@ -27,7 +27,8 @@ class ExportParams(Section):
     max_abs_diff: float = Field(gt=0, description="of any score")
     max_metric_drop: float = Field(ge=0, le=1, description="of the task's own metric")
     int8: bool = Field(
-        default=False, description="weights of eight bits, in the tasks whose metric on validation stands it"
+        default=False,
+        description="weights and activations of eight bits, in the tasks whose metric on validation stands it",
     )
 
 
@@ -99,6 +100,12 @@ def measure(comparison: Comparison) -> Parity:
     )
 
 
+def ask(comparison: Comparison) -> None:
+    """Answer every request by the runtime alone: for what its graphs see."""
+    for request in track(comparison.requests, "requests"):
+        comparison.by_runtime(request)
+
+
 def check(task: str, parity: Parity, limits: ExportParams, *, rounded: bool = False) -> None:
     """Refuse what is further apart than allowed.
 
@@ -106,7 +113,7 @@ def check(task: str, parity: Parity, limits: ExportParams, *, rounded: bool = Fa
         task: its name.
         parity: what was measured.
         limits: what is allowed.
-        rounded: the graphs' weights have fewer bits than the model's, so that scores may differ; the metric may not.
+        rounded: the graphs compute in fewer bits than the model, so that scores may differ; the metric may not.
 
     Raises:
         ParityError: naming the task, the figure and its limit.
