@@ -1,7 +1,8 @@
 """From measures to decisions: which records go, which captions go, what was repaired, what a person should see.
 
 Every decision is a ``Finding`` with a reason that can be counted. Nothing is decided by order of arrival but
-duplicates, where the earlier record stays.
+duplicates: the record of the later official split stays, so that a published test split keeps its size and training
+does not see its pictures; inside of a split, the earlier record.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic import Field
 
 from vlp.data import duplicates
 from vlp.data.grouping import EXACT, NEAR, Unions, near_to, same_as
+from vlp.data.split import SPLITS
 from vlp.params import Section
 from vlp.records import Action, Finding, Measured
 
@@ -30,7 +32,8 @@ _HASH = 16
 class CleanParams(Section):
     """What is too poor to train on, and what becomes of duplicates.
 
-    ``reject`` removes the later of two duplicates; ``group`` keeps both, reports them, and keeps them in one
+    ``reject`` removes all of some duplicates but the one of the latest official split (train, validation, test; of
+    several there, and where there are none, the first); ``group`` keeps both, reports them, and keeps them in one
     split; ``off`` does not look for them.
     """
 
@@ -64,6 +67,7 @@ class _Candidates:
 
     def __init__(self) -> None:
         self.positions = array("q")
+        self._splits = array("b")
         self.appearances = array("d")
         self._contents, self._pixels = bytearray(), bytearray()
         self._ids, self._id_ends = bytearray(), array("q", [0])
@@ -81,6 +85,8 @@ class _Candidates:
 
     def add(self, position: int, measured: Measured) -> None:
         self.positions.append(position)
+        # What no official split claims may end up in any of them: it gives way, as train does.
+        self._splits.append(SPLITS.index(measured.split) if measured.split in SPLITS else 0)
         self.appearances.extend((measured.sharpness, measured.contrast, measured.saturation))
         self._contents += bytes.fromhex(measured.content_hash[-2 * _HASH :])
         self._pixels += bytes.fromhex(measured.pixel_hash[-2 * _HASH :])
@@ -105,13 +111,18 @@ class _Candidates:
         first, second = (self._contents[_HASH * row : _HASH * (row + 1)] for row in (one, two))
         return first == second
 
+    def ranked(self) -> np.ndarray:
+        """All rows; of two that are duplicates, the one that comes first here stays."""
+        return np.argsort(-np.frombuffer(self._splits, np.int8), kind="stable")
+
     def repeats(self) -> dict[int, int]:
-        """Row → the first row of the same picture. Equal files are equal pictures too."""
-        pixels = np.frombuffer(self._pixels, np.dtype((np.void, _HASH)))
+        """Row → the row of the same picture that stays. Equal files are equal pictures too."""
+        ranked = self.ranked()
+        pixels = np.frombuffer(self._pixels, np.dtype((np.void, _HASH)))[ranked]
         _, first, which = np.unique(pixels, return_index=True, return_inverse=True)
-        earlier = first[which]
-        rows = np.flatnonzero(earlier != np.arange(len(pixels)))
-        return {int(row): int(earlier[row]) for row in rows}
+        stays = ranked[first[which]]
+        repeats = stays != ranked
+        return dict(sorted(zip(ranked[repeats].tolist(), stays[repeats].tolist(), strict=True)))
 
     def thumbnails(self) -> np.ndarray:
         """uint8 [N, 192], mapped."""
@@ -217,14 +228,15 @@ def _duplicate_findings(candidates: _Candidates, params: CleanParams) -> Iterato
 def _near(
     candidates: _Candidates, repeats: dict[int, int], params: CleanParams
 ) -> Iterator[tuple[int, int, float, Action]]:
-    """Row, the earlier row that it nearly repeats, how far it is from it, and what becomes of it.
+    """Row, the row of higher rank that it nearly repeats, how far it is from it, and what becomes of it.
 
     Where duplicates are rejected, a row goes if it repeats one that stays. Every further link that joins two
     sets of look-alikes is reported, so that the sets can be kept in one split.
     """
     if not (count := len(candidates)):
         return
-    rows = np.setdiff1d(np.arange(count), np.fromiter(repeats, np.int64, len(repeats)), assume_unique=True)
+    rows = candidates.ranked()
+    rows = rows[~np.isin(rows, np.fromiter(repeats, np.int64, len(repeats)))]
     appearances = np.frombuffer(candidates.appearances, np.float64).reshape(-1, 3)
     covered: set[int] = set()
     unions = Unions(count)
