@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, processors
 
 from vlp.params import ParamsError, parse
 from vlp.preprocessing.text import (
@@ -317,6 +318,50 @@ def test_what_is_no_tokenizer_is_named_with_its_file(tmp_path: Path, name: str, 
     with pytest.raises(TokenizerError, match=message) as caught:
         load_tokenizer(tmp_path)
     assert str(tmp_path) in str(caught.value)
+
+
+def given_tokenizer(model: models.Model, framed: str = "bert") -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    if framed == "bert":
+        tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    elif framed == "end":
+        tokenizer.post_processor = processors.TemplateProcessing("$A [SEP]", special_tokens=[("[SEP]", 3)])
+    return tokenizer
+
+
+IDS = {token: number for number, token in enumerate([*SPECIAL_TOKENS, "red"])}
+LAST = {token: number for number, token in enumerate(["[PAD]", "[UNK]", "red"])}
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "message"),
+    [
+        (
+            given_tokenizer(models.WordPiece(LAST, unk_token="[UNK]"), ""),
+            r"the vocabulary lacks \[CLS\], \[SEP\], \[MASK\]",
+        ),
+        (
+            given_tokenizer(models.WordPiece(IDS, unk_token="[UNK]"), ""),
+            r"does not begin with \[CLS\] and end with \[SEP\]",
+        ),
+        (given_tokenizer(models.WordPiece(IDS, unk_token="[UNK]"), "end"), r"does not begin with \[CLS\]"),
+        (given_tokenizer(models.WordPiece(IDS, unk_token="<unk>")), r"an unknown character is an error .*unk_token"),
+        (given_tokenizer(models.WordLevel(IDS, unk_token="<unk>")), r"an unknown character is an error .*unk_token"),
+        (given_tokenizer(models.BPE(IDS, [])), r"unknown characters are left out; set the unk_token"),
+    ],
+)
+def test_a_tokenizer_that_does_not_use_the_special_tokens_is_refused(
+    tmp_path: Path, tokenizer: Tokenizer, message: str
+) -> None:
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(TokenizerError, match=rf"tokenizer\.json: .*{message}"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_of_another_make_that_uses_the_special_tokens_is_taken(tmp_path: Path) -> None:
+    for model in (models.WordLevel(IDS, unk_token="[UNK]"), models.BPE(IDS, [], unk_token="[UNK]")):
+        given_tokenizer(model).save(str(tmp_path / "tokenizer.json"))
+        assert encode(load_tokenizer(tmp_path), ["€"], params()) == [[2, 1, 3]]
 
 
 def test_an_unknown_script_is_named() -> None:
