@@ -132,6 +132,56 @@ def test_text_read_by_the_wrong_code_page_is_found_and_the_right_one_is_not(text
     assert reason(text.encode().decode("cp1252", errors="replace")) == "mojibake"
 
 
+# Common words, those among them that are UTF-8 by chance as bytes of code page 1251, and in sentences with their signs.
+CYRILLIC = {
+    "ukrainian": "я ти він її їй їжа ліс кіт дії мії лії надії дій дім рік ніч сіль хліб місто людина дитина синій сірі"
+    " німі міці п’є б’є п’ять м’яч об’єм з’їв ґава ґанок єдина їжак їхні від він двоє інші «дії» дії…» від…» її—дії",
+    "belarusian": "ён яна дзень ноч лес кот піў біў ліў леў воўк быў шоў доўг мова зіма хлеб вуліца дзіця сіні чырвоны"
+    " кніга неба поўня аўто ўсё цёмны пяць аб’ём",
+    "russian": "её своё неё ней моё ещё нём всё лёд ёж днём мой кот лес дом чёрный красный её… моё…» нём… её” в…» и…»",
+    "bulgarian": "аз ти той тя куче котка жълт червен син къща вода хляб ден нощ път ъгъл хих…",
+    "serbian": "ја ти он она њој мој твој љубав њива ћерка ђак џеп кућа пас мачка љиљан њених сјај… сјо…» ej њу—њој",
+    "macedonian": "јас ти тој куќа ѓавол ѕвезда мој сјај еј… еј” њива љубов",
+}
+
+
+@pytest.mark.parametrize("language", CYRILLIC)
+def test_words_in_cyrillic_letters_are_no_misread_bytes(language: str) -> None:
+    for word in CYRILLIC[language].split():
+        for form in (
+            word,
+            word.upper(),
+            word.capitalize(),
+            f"«{word}»",
+            f"{word}…",
+            f"{word}”",
+            f"{word}…»",
+            f"{word}—“",
+        ):
+            assert problem(f"- {form}, a", params(scripts=[])) == "", form
+
+
+@pytest.mark.parametrize("text", ["café…»", "“café”—the other", "perché…”", "«è…»", "fiancé—“yes”", "é——", "«Já…»"])
+def test_signs_behind_a_letter_are_no_misread_bytes(text: str) -> None:
+    assert reason(text) == ""
+
+
+@pytest.mark.parametrize("codec", ["cp1251", "cp1252"])
+@pytest.mark.parametrize("language", CYRILLIC)
+def test_cyrillic_words_that_were_misread_are_found(language: str, codec: str) -> None:
+    words = [word.strip("…»«”“") for word in CYRILLIC[language].split()]
+    for word in words:
+        for form in (word, word.upper(), word.capitalize()):
+            if len(form) > 2 and form.isalpha():
+                misread = form.encode().decode(codec, errors="replace")
+                assert reason(f"a {misread} b", scripts=[]) == "mojibake", (form, misread)
+
+
+@pytest.mark.parametrize("text", ["it’s", "a – b", "5 €", "“so”", "naïve €", "中文", "日本語", "красный круг"])
+def test_signs_and_letters_misread_as_cyrillic_are_found(text: str) -> None:
+    assert reason(text.encode().decode("cp1251", errors="replace"), scripts=[]) == "mojibake"
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

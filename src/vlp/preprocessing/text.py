@@ -43,6 +43,9 @@ _REPEATED = re.compile(r"([^\w\s])\1+")
 _TEXTS_AT_ONCE = 1 << 16
 _UNKNOWN = "\U00012000"  # a sign of cuneiform: a letter that no vocabulary of ours has, and no normaliser removes
 _HIGH_RUN = re.compile(r"[^\x00-\x7f]{2,}")
+_SIGNS = re.compile("[–—…‘’‚“”„«»‹›]+$")
+_CYRILLIC = re.compile("[\u0400-\u04ff]+(?:[’–—][\u0400-\u04ff]+)*")
+_WRITTEN_CYRILLIC = re.compile("[\u0400-\u045fґҐ]+")  # without letters that have not been in use for a hundred years
 _MISREAD_AS = ("cp1252", "latin-1", "cp1251")
 
 
@@ -302,9 +305,28 @@ def _misread(text: str) -> str:
             except UnicodeError:
                 continue
             # Two characters can stand side by side by chance; only the leads of Latin letters are then taken.
-            if len(run) > 2 or (codec != "cp1251" and "Â" <= run[0] <= "Å"):
+            if len(run) < 3 and (codec == "cp1251" or not "Â" <= run[0] <= "Å"):
+                continue
+            if not _as_written(run, meant):
                 return f"{run!r} is {meant!r} read as {codec}"
     return ""
+
+
+def _as_written(run: str, meant: str) -> bool:
+    """Whether characters that could be misread bytes are more likely what somebody wrote.
+
+    By chance bytes are UTF-8 where a letter stands before two signs (``café…»``) and in words that have one of the few
+    letters of code page 1251 that are no first byte: Ukrainian ``дії``, ``б’є`` and ``СІРІ``, Russian ``её…``. Misread
+    Cyrillic has a capital in every other place, which no word has; in capitals it is told by what it means.
+    """
+    if len(run) == 3 and run[0].isalpha() and _SIGNS.fullmatch(run, 1):
+        return True
+    word = _SIGNS.sub("", run)
+    return (
+        _CYRILLIC.fullmatch(word) is not None
+        and (word.islower() or word.isupper() or word.istitle())
+        and not _WRITTEN_CYRILLIC.fullmatch(meant)
+    )
 
 
 def _markup(text: str) -> str:
