@@ -28,6 +28,16 @@ def test_numbers_are_mapped_and_not_copied_into_the_frame() -> None:
     assert np.shares_memory(table["width"].to_numpy(), made["width"])
 
 
+def test_numbers_that_came_a_few_at_a_time_stay_when_their_file_is_let_go_of() -> None:
+    growing = mapped.Growing(np.int64)
+    assert growing.whole().tolist() == []
+    for number in range(5000):
+        growing.add(np.int64(number).tobytes())
+    found = growing.whole()
+    growing.close()
+    assert (growing.size, found.tolist()) == (5000, list(range(5000)))
+
+
 NUMBERS = st.lists(st.integers(0, 20), max_size=60)
 
 

@@ -62,7 +62,33 @@ def among(values: np.ndarray, some: np.ndarray) -> np.ndarray:
     return found
 
 
-def numbers(file: IO[bytes], kind: type[np.generic]) -> np.ndarray:
+class Growing:
+    """Numbers that come a few at a time, and are looked at when all are there.
+
+    Args:
+        kind: of the numbers.
+    """
+
+    def __init__(self, kind: np.dtype[Any] | type[np.generic]) -> None:
+        self.kind = np.dtype(kind)
+        self.size = 0
+        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the object
+
+    def add(self, some: bytes) -> None:
+        """Append numbers, as the bytes that they are."""
+        self._file.write(some)
+        self.size += len(some) // self.kind.itemsize
+
+    def whole(self) -> np.ndarray:
+        """All of them, mapped."""
+        return numbers(self._file, self.kind)
+
+    def close(self) -> None:
+        """Let go of the file; what was mapped stays."""
+        self._file.close()
+
+
+def numbers(file: IO[bytes], kind: np.dtype[Any] | type[np.generic]) -> np.ndarray:
     """All of ``file`` as numbers, mapped; it may be closed."""
     file.flush()
     if not os.fstat(file.fileno()).st_size:  # nothing can be mapped
