@@ -110,6 +110,40 @@ def test_one_picture_with_other_captions_is_reported() -> None:
     ]
 
 
+@pytest.mark.parametrize("same", [SAME, {"thumbnail": picture(7)}], ids=["exact", "near"])
+@pytest.mark.parametrize(
+    ("splits", "gone"),
+    [
+        (("train", "test"), {"r0"}),
+        (("test", "train"), {"r1"}),
+        (("train", "validation", "test"), {"r0", "r1"}),
+        (("validation", "train", None), {"r1", "r2"}),
+        ((None, "test", "test"), {"r0", "r2"}),
+        ((None, "train"), {"r1"}),
+    ],
+)
+def test_of_duplicates_that_of_the_latest_official_split_stays(
+    same: dict[str, Any], splits: tuple[str | None, ...], gone: set[str]
+) -> None:
+    findings = judge([distinct(n, split=split, **same) for n, split in enumerate(splits)], params())
+    assert {each.record for each in findings if each.action == "rejected"} == gone
+    (kept,) = {f"r{n}" for n in range(len(splits))} - gone
+    assert all(each.detail.endswith(kept) for each in findings)
+
+
+def test_of_near_duplicates_in_a_crowd_those_of_test_stay_too() -> None:
+    """More look-alikes in train than are looked at for each picture, and one of them in test, the last record."""
+    base = np.frombuffer(picture(7), np.uint8).astype(int) // 2
+    crowd = []
+    for number in range(60):
+        thumbnail = base.copy()
+        thumbnail[number] += 1
+        split = "test" if number == 59 else "train"
+        crowd.append(distinct(number, thumbnail=thumbnail.astype(np.uint8).tobytes(), contrast=10.0, split=split))
+    findings = judge(crowd, params())
+    assert {each.record for each in findings if each.action == "rejected"} == {f"r{n}" for n in range(59)}
+
+
 def test_what_is_rejected_otherwise_takes_no_duplicate_with_it() -> None:
     first = distinct(1, **SAME | {"caption_problems": ("html: <b>",)})
     findings = judge([first, distinct(2, **SAME)], params())

@@ -33,7 +33,7 @@ def test_rejected_records_and_dropped_captions_are_left_out_of_what_is_kept() ->
         [measured(0), measured(1, **{f"caption_{name}": 2 * value for name, value in TWO.items()})], findings
     )
     assert laid.kept["id"].tolist() == ["r1"]
-    assert laid.captions[["id", "words"]].to_numpy().tolist() == [["r1", 5]]
+    assert laid.captions[["row", "words"]].to_numpy().tolist() == [[1, 5]]
 
 
 TWO: dict[str, tuple[Any, ...]] = {"problems": ("",), "words": (5,), "hashes": ("x",), "scripts": ("latin",)}

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -18,6 +22,7 @@ from vlp.data.engines.local import Engine
 from vlp.data.fates import FateError
 from vlp.data.preparation import run
 from vlp.data.prepared_rows import PreparationError
+from vlp.data.resume import resumable
 from vlp.data.split import SPLITS, SplitError, SplitParams
 from vlp.preprocessing.image import ImageParams
 from vlp.preprocessing.text import TextParams, load_tokenizer
@@ -236,6 +241,48 @@ def test_a_run_that_is_killed_at_the_very_end_can_be_finished(tmp_path: Path, mo
     go()
     assert (out / "summary.json").is_file()
     assert not list(out.glob(".train-*"))
+
+
+def test_a_run_that_is_killed_while_it_cleans_up_is_finished_at_every_step(tmp_path: Path) -> None:
+    ingested, validated = validate(tmp_path, RECORDS)
+
+    def go(out: Path, key: str = "key") -> None:
+        with resumable(out, key) as folder:
+            run(ingested, validated, folder, seed=3, image=IMAGE, text=TEXT, split=SPLIT, engine=Engine())
+
+    go(tmp_path / "whole")
+    steps = 0
+    while killed_at(steps, partial(go, tmp_path / str(steps))):
+        go(tmp_path / str(steps))
+        assert contents(tmp_path / str(steps)) == contents(tmp_path / "whole"), steps
+        steps += 1
+    assert steps > 3 + 2, "three notes, the marker, the new name, at least"
+
+
+def killed_at(step: int, work: Callable[[], None]) -> bool:
+    """Whether ``work`` is ended by a kill at the given one of its changes to what files are there."""
+    done = itertools.count()
+
+    def dying(change: Callable[..., None]) -> Callable[..., None]:
+        def counted(*args: Any, **options: Any) -> None:
+            if next(done) == step:
+                raise KeyboardInterrupt
+            change(*args, **options)
+
+        return counted
+
+    with pytest.MonkeyPatch.context() as patched:
+        for module, name in ((os, "replace"), (Path, "replace"), (Path, "unlink"), (shutil, "rmtree")):
+            patched.setattr(module, name, dying(getattr(module, name)))
+        try:
+            work()
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:

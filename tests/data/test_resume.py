@@ -34,6 +34,20 @@ def test_what_was_made_otherwise_is_not_gone_on_with(tmp_path: Path) -> None:
     assert fail_after(tmp_path / "out", "two", "b-00000.arrow") == []
 
 
+def test_a_folder_that_is_half_removed_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_after(tmp_path / "out", "one", "a-00000.arrow", "a-00001.arrow")
+
+    def killed(folder: Path, **_: object) -> None:
+        (folder / "a-00000.arrow").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt), resumable(tmp_path / "out", "two"):
+            pass
+    assert fail_after(tmp_path / "out", "one", "b-00000.arrow") == []
+
+
 def test_a_run_that_finished_no_shard_leaves_nothing(tmp_path: Path) -> None:
     fail_after(tmp_path / "out", "key", "a-00000.arrow.partial", "note.json")
     assert list(tmp_path.iterdir()) == []

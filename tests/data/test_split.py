@@ -155,8 +155,20 @@ def test_official_splits_need_no_share_and_folds_do_not_keep_them() -> None:
 
 def test_records_that_go_belong_to_no_split_and_do_not_make_one_official() -> None:
     ids = pa.chunked_array([[f"r{number}" for number in range(300)]])
-    official = pa.chunked_array([[None] * 299 + ["test"]], pa.string())
+    official = pa.chunked_array([[None] * 299 + ["train"]], pa.string())
     kept = np.arange(300) < 299
     found, _ = assign_rows(Members(ids, groups(ids, ids, []), official, kept), 1, params())
     assert found[299] == -1
     assert set(found[:299].tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("name", ["validation", "test"])
+def test_an_official_split_of_which_cleaning_leaves_nothing_is_not_cut_from_train(name: str) -> None:
+    ids = pa.chunked_array([[f"r{number}" for number in range(300)]])
+    official = pa.chunked_array([["train"] * 298 + [name] * 2], pa.string())
+    kept = np.arange(300) < 298
+    whole = Members(ids, groups(ids, ids, []), official, kept)
+    with pytest.raises(SplitError, match=f"cleaning rejects all 2 records of the official split {name}; look at"):
+        assign_rows(whole, 1, params())
+    found, _ = assign_rows(whole, 1, params(official="ignore"))
+    assert set(found[:298].tolist()) == {0, 1, 2}

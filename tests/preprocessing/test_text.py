@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, processors
 
 from vlp.params import ParamsError, parse
 from vlp.preprocessing.text import (
@@ -129,6 +130,56 @@ def test_what_cannot_be_used_is_named(text: str, expected: str) -> None:
 def test_text_read_by_the_wrong_code_page_is_found_and_the_right_one_is_not(text: str) -> None:
     assert reason(text) == ""
     assert reason(text.encode().decode("cp1252", errors="replace")) == "mojibake"
+
+
+# Common words, those among them that are UTF-8 by chance as bytes of code page 1251, and in sentences with their signs.
+CYRILLIC = {
+    "ukrainian": "я ти він її їй їжа ліс кіт дії мії лії надії дій дім рік ніч сіль хліб місто людина дитина синій сірі"
+    " німі міці п’є б’є п’ять м’яч об’єм з’їв ґава ґанок єдина їжак їхні від він двоє інші «дії» дії…» від…» її—дії",
+    "belarusian": "ён яна дзень ноч лес кот піў біў ліў леў воўк быў шоў доўг мова зіма хлеб вуліца дзіця сіні чырвоны"
+    " кніга неба поўня аўто ўсё цёмны пяць аб’ём",
+    "russian": "её своё неё ней моё ещё нём всё лёд ёж днём мой кот лес дом чёрный красный её… моё…» нём… её” в…» и…»",
+    "bulgarian": "аз ти той тя куче котка жълт червен син къща вода хляб ден нощ път ъгъл хих…",
+    "serbian": "ја ти он она њој мој твој љубав њива ћерка ђак џеп кућа пас мачка љиљан њених сјај… сјо…» ej њу—њој",
+    "macedonian": "јас ти тој куќа ѓавол ѕвезда мој сјај еј… еј” њива љубов",
+}
+
+
+@pytest.mark.parametrize("language", CYRILLIC)
+def test_words_in_cyrillic_letters_are_no_misread_bytes(language: str) -> None:
+    for word in CYRILLIC[language].split():
+        for form in (
+            word,
+            word.upper(),
+            word.capitalize(),
+            f"«{word}»",
+            f"{word}…",
+            f"{word}”",
+            f"{word}…»",
+            f"{word}—“",
+        ):
+            assert problem(f"- {form}, a", params(scripts=[])) == "", form
+
+
+@pytest.mark.parametrize("text", ["café…»", "“café”—the other", "perché…”", "«è…»", "fiancé—“yes”", "é——", "«Já…»"])
+def test_signs_behind_a_letter_are_no_misread_bytes(text: str) -> None:
+    assert reason(text) == ""
+
+
+@pytest.mark.parametrize("codec", ["cp1251", "cp1252"])
+@pytest.mark.parametrize("language", CYRILLIC)
+def test_cyrillic_words_that_were_misread_are_found(language: str, codec: str) -> None:
+    words = [word.strip("…»«”“") for word in CYRILLIC[language].split()]
+    for word in words:
+        for form in (word, word.upper(), word.capitalize()):
+            if len(form) > 2 and form.isalpha():
+                misread = form.encode().decode(codec, errors="replace")
+                assert reason(f"a {misread} b", scripts=[]) == "mojibake", (form, misread)
+
+
+@pytest.mark.parametrize("text", ["it’s", "a – b", "5 €", "“so”", "naïve €", "中文", "日本語", "красный круг"])
+def test_signs_and_letters_misread_as_cyrillic_are_found(text: str) -> None:
+    assert reason(text.encode().decode("cp1251", errors="replace"), scripts=[]) == "mojibake"
 
 
 @pytest.mark.parametrize(
@@ -317,6 +368,50 @@ def test_what_is_no_tokenizer_is_named_with_its_file(tmp_path: Path, name: str, 
     with pytest.raises(TokenizerError, match=message) as caught:
         load_tokenizer(tmp_path)
     assert str(tmp_path) in str(caught.value)
+
+
+def given_tokenizer(model: models.Model, framed: str = "bert") -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    if framed == "bert":
+        tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    elif framed == "end":
+        tokenizer.post_processor = processors.TemplateProcessing("$A [SEP]", special_tokens=[("[SEP]", 3)])
+    return tokenizer
+
+
+IDS = {token: number for number, token in enumerate([*SPECIAL_TOKENS, "red"])}
+LAST = {token: number for number, token in enumerate(["[PAD]", "[UNK]", "red"])}
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "message"),
+    [
+        (
+            given_tokenizer(models.WordPiece(LAST, unk_token="[UNK]"), ""),
+            r"the vocabulary lacks \[CLS\], \[SEP\], \[MASK\]",
+        ),
+        (
+            given_tokenizer(models.WordPiece(IDS, unk_token="[UNK]"), ""),
+            r"does not begin with \[CLS\] and end with \[SEP\]",
+        ),
+        (given_tokenizer(models.WordPiece(IDS, unk_token="[UNK]"), "end"), r"does not begin with \[CLS\]"),
+        (given_tokenizer(models.WordPiece(IDS, unk_token="<unk>")), r"an unknown character is an error .*unk_token"),
+        (given_tokenizer(models.WordLevel(IDS, unk_token="<unk>")), r"an unknown character is an error .*unk_token"),
+        (given_tokenizer(models.BPE(IDS, [])), r"unknown characters are left out; set the unk_token"),
+    ],
+)
+def test_a_tokenizer_that_does_not_use_the_special_tokens_is_refused(
+    tmp_path: Path, tokenizer: Tokenizer, message: str
+) -> None:
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(TokenizerError, match=rf"tokenizer\.json: .*{message}"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_of_another_make_that_uses_the_special_tokens_is_taken(tmp_path: Path) -> None:
+    for model in (models.WordLevel(IDS, unk_token="[UNK]"), models.BPE(IDS, [], unk_token="[UNK]")):
+        given_tokenizer(model).save(str(tmp_path / "tokenizer.json"))
+        assert encode(load_tokenizer(tmp_path), ["€"], params()) == [[2, 1, 3]]
 
 
 def test_an_unknown_script_is_named() -> None:

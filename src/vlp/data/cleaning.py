@@ -1,23 +1,23 @@
 """From measures to decisions: which records go, which captions go, what was repaired, what a person should see.
 
 Every decision is a ``Finding`` with a reason that can be counted. Nothing is decided by order of arrival but
-duplicates, where the earlier record stays.
+duplicates: the record of the later official split stays, so that a published test split keeps its size and training
+does not see its pictures; inside of a split, the earlier record.
 """
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field
 
-from vlp.data import duplicates
+from vlp.data import duplicates, mapped
 from vlp.data.grouping import EXACT, NEAR, Unions, near_to, same_as
+from vlp.data.split import SPLITS
 from vlp.params import Section
 from vlp.records import Action, Finding, Measured
 
@@ -30,7 +30,8 @@ _HASH = 16
 class CleanParams(Section):
     """What is too poor to train on, and what becomes of duplicates.
 
-    ``reject`` removes the later of two duplicates; ``group`` keeps both, reports them, and keeps them in one
+    ``reject`` removes all of some duplicates but the one of the latest official split (train, validation, test; of
+    several there, and where there are none, the first); ``group`` keeps both, reports them, and keeps them in one
     split; ``off`` does not look for them.
     """
 
@@ -56,67 +57,104 @@ class CleanParams(Section):
     )
 
 
-class _Candidates:
-    """What the search for duplicates needs of the records that are not rejected otherwise: some 150 bytes of each.
+_DIGEST = np.dtype((np.void, _HASH))
+_CANDIDATES: dict[str, np.dtype[Any] | type[np.generic]] = {
+    "positions": np.int64,
+    "splits": np.int8,
+    "appearances": np.float64,
+    "contents": _DIGEST,
+    "pixels": _DIGEST,
+    "thumbnails": np.uint8,
+    "ids": np.uint8,
+    "id_ends": np.int64,
+    "captions": np.uint64,
+    "caption_ends": np.int64,
+}
 
-    Thumbnails are the most of it. They lie in a file without a name, mapped into memory.
-    """
+
+class _Candidates:
+    """What the search for duplicates needs of the records that are not rejected otherwise, in mapped files."""
 
     def __init__(self) -> None:
-        self.positions = array("q")
-        self.appearances = array("d")
-        self._contents, self._pixels = bytearray(), bytearray()
-        self._ids, self._id_ends = bytearray(), array("q", [0])
-        self._captions, self._caption_ends = array("Q"), array("q", [0])
-        self._thumbnails = tempfile.TemporaryFile()  # noqa: SIM115  # closed as this is left
+        self._files = {name: mapped.Growing(kind) for name, kind in _CANDIDATES.items()}
+        self._whole: dict[str, np.ndarray] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thumbnails.close()
+        self._whole.clear()
+        for file in self._files.values():
+            file.close()
 
     def __len__(self) -> int:
-        return len(self.positions)
+        return self._files["positions"].size
 
     def add(self, position: int, measured: Measured) -> None:
-        self.positions.append(position)
-        self.appearances.extend((measured.sharpness, measured.contrast, measured.saturation))
-        self._contents += bytes.fromhex(measured.content_hash[-2 * _HASH :])
-        self._pixels += bytes.fromhex(measured.pixel_hash[-2 * _HASH :])
-        self._ids += measured.id.encode("utf-8", "surrogatepass")
-        self._id_ends.append(len(self._ids))
         usable = zip(measured.caption_hashes, measured.caption_problems, strict=True)
-        self._captions.extend(
-            int.from_bytes(hashlib.blake2b(caption.encode(), digest_size=8).digest())
-            for caption, problem in usable
-            if not problem
-        )
-        self._caption_ends.append(len(self._captions))
-        self._thumbnails.write(measured.thumbnail)
+        captions = [
+            hashlib.blake2b(caption.encode(), digest_size=8).digest() for caption, problem in usable if not problem
+        ]
+        # What no official split claims may end up in any of them: it gives way, as train does.
+        split = SPLITS.index(measured.split) if measured.split in SPLITS else 0
+        looks = (measured.sharpness, measured.contrast, measured.saturation)
+        for name, data in (
+            ("positions", np.int64(position).tobytes()),
+            ("splits", np.int8(split).tobytes()),
+            ("appearances", np.array(looks, np.float64).tobytes()),
+            ("contents", bytes.fromhex(measured.content_hash[-2 * _HASH :])),
+            ("pixels", bytes.fromhex(measured.pixel_hash[-2 * _HASH :])),
+            ("ids", measured.id.encode("utf-8", "surrogatepass")),
+            ("captions", b"".join(captions)),
+            ("thumbnails", measured.thumbnail),
+        ):
+            self._files[name].add(data)
+        for name, of in (("id_ends", "ids"), ("caption_ends", "captions")):
+            self._files[name].add(np.int64(self._files[of].size).tobytes())
+
+    def _column(self, name: str) -> np.ndarray:
+        """One of the files, when all is added."""
+        if name not in self._whole:
+            self._whole[name] = self._files[name].whole()
+        return self._whole[name]
+
+    def _part(self, name: str, ends: str, row: int) -> np.ndarray:
+        start = self._column(ends)[row - 1] if row else 0
+        return self._column(name)[start : self._column(ends)[row]]
+
+    def position(self, row: int) -> int:
+        return int(self._column("positions")[row])
 
     def id(self, row: int) -> str:
-        return self._ids[self._id_ends[row] : self._id_ends[row + 1]].decode("utf-8", "surrogatepass")
+        return self._part("ids", "id_ends", row).tobytes().decode("utf-8", "surrogatepass")
 
     def captions(self, row: int) -> frozenset[int]:
-        return frozenset(self._captions[self._caption_ends[row] : self._caption_ends[row + 1]])
+        return frozenset(self._part("captions", "caption_ends", row).tolist())
 
     def same_file(self, one: int, two: int) -> bool:
-        first, second = (self._contents[_HASH * row : _HASH * (row + 1)] for row in (one, two))
-        return first == second
+        first, second = (self._column("contents")[row].tobytes() for row in (one, two))
+        return bool(first == second)
+
+    def ranked(self) -> np.ndarray:
+        """All rows; of two that are duplicates, the one that comes first here stays."""
+        return np.argsort(-self._column("splits"), kind="stable")
 
     def repeats(self) -> dict[int, int]:
-        """Row → the first row of the same picture. Equal files are equal pictures too."""
-        pixels = np.frombuffer(self._pixels, np.dtype((np.void, _HASH)))
+        """Row → the row of the same picture that stays. Equal files are equal pictures too."""
+        ranked = self.ranked()
+        pixels = self._column("pixels")[ranked]
         _, first, which = np.unique(pixels, return_index=True, return_inverse=True)
-        earlier = first[which]
-        rows = np.flatnonzero(earlier != np.arange(len(pixels)))
-        return {int(row): int(earlier[row]) for row in rows}
+        stays = ranked[first[which]]
+        repeats = stays != ranked
+        return dict(sorted(zip(ranked[repeats].tolist(), stays[repeats].tolist(), strict=True)))
 
     def thumbnails(self) -> np.ndarray:
         """uint8 [N, 192], mapped."""
-        self._thumbnails.flush()
-        return np.memmap(self._thumbnails, np.uint8, "r").reshape(len(self), -1)
+        return self._column("thumbnails").reshape(len(self), -1)
+
+    def appearances(self) -> np.ndarray:
+        """float64 [N, 3], mapped."""
+        return self._column("appearances").reshape(-1, 3)
 
 
 def judge(
@@ -197,7 +235,7 @@ def _caption_findings(measured: Measured, params: CleanParams, people: dict[str,
 def _duplicate_findings(candidates: _Candidates, params: CleanParams) -> Iterator[tuple[int, Finding]]:
     def say(row: int, field: str, reason: str, detail: str, action: Action) -> tuple[int, Finding]:
         record = candidates.id(row)
-        return candidates.positions[row], Finding(
+        return candidates.position(row), Finding(
             record=record, field=field, reason=reason, detail=detail, action=action
         )
 
@@ -217,20 +255,20 @@ def _duplicate_findings(candidates: _Candidates, params: CleanParams) -> Iterato
 def _near(
     candidates: _Candidates, repeats: dict[int, int], params: CleanParams
 ) -> Iterator[tuple[int, int, float, Action]]:
-    """Row, the earlier row that it nearly repeats, how far it is from it, and what becomes of it.
+    """Row, the row of higher rank that it nearly repeats, how far it is from it, and what becomes of it.
 
     Where duplicates are rejected, a row goes if it repeats one that stays. Every further link that joins two
     sets of look-alikes is reported, so that the sets can be kept in one split.
     """
     if not (count := len(candidates)):
         return
-    rows = np.setdiff1d(np.arange(count), np.fromiter(repeats, np.int64, len(repeats)), assume_unique=True)
-    appearances = np.frombuffer(candidates.appearances, np.float64).reshape(-1, 3)
+    rows = candidates.ranked()
+    rows = rows[~np.isin(rows, np.fromiter(repeats, np.int64, len(repeats)))]
     covered: set[int] = set()
     unions = Unions(count)
     crowded = True
     while crowded:
-        pairs = duplicates.near_pairs(candidates.thumbnails(), appearances, params.near_distance, rows)
+        pairs = duplicates.near_pairs(candidates.thumbnails(), candidates.appearances(), params.near_distance, rows)
         for later, earlier, distance in sorted((later, earlier, distance) for earlier, later, distance in pairs):
             row, other = int(rows[later]), int(rows[earlier])
             joins = unions.join(row, other)

@@ -35,7 +35,7 @@ _HASTE = 1.0
 def near_pairs(
     thumbnails: np.ndarray, appearances: np.ndarray, distance: float, rows: np.ndarray | None = None
 ) -> list[tuple[int, int, float]]:
-    """Every pair of near duplicates, as (earlier row, later row, distance), sorted.
+    """Every pair of near duplicates, as (earlier place, later place, distance), sorted.
 
     Memory grows by some 60 bytes a row; thumbnails that are mapped from a file are read a block at a time.
 
@@ -43,7 +43,7 @@ def near_pairs(
         thumbnails: uint8 [N, 192], ``Measured.thumbnail``.
         appearances: float [N, 3], sharpness, contrast and saturation.
         distance: the largest distance of near duplicates, on the 8-bit scale.
-        rows: those to look at, ascending; None for all. Pairs are numbered by their place in it.
+        rows: those to look at, in any order; None for all. Pairs are numbered by their place in it.
     """
     rows = np.arange(len(thumbnails)) if rows is None else rows
     if len(rows) < 2:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vlp.data.frames import COLUMNS, Frames
+from vlp.data.frames import COLUMNS, Frames, Rows
 from vlp.data.suite import Check, Severity, ValidateParams, checks
 from vlp.data.validated import visible
 
@@ -59,7 +59,7 @@ def check(frames: Frames, params: ValidateParams) -> list[Outcome]:
     suite = checks(params, frames.main_script)
     asked = [each for each in suite if each.expectation in _OF_TABLES or len(frames.named(each.frame))]
     results = _run(frames, asked)
-    return [_outcome(each, frames.named(each.frame), results.get(each.name)) for each in suite]
+    return [_outcome(each, frames, results.get(each.name)) for each in suite]
 
 
 def failures(outcomes: Sequence[Outcome], severity: Severity) -> list[Outcome]:
@@ -100,7 +100,10 @@ _OF_TABLES = ("ExpectTableColumnsToMatchOrderedList", "ExpectTableRowCountToBeBe
 
 
 def _run(frames: Frames, suite: list[Check]) -> dict[str, dict[str, Any]]:
-    """Success and result of each check, by its name: one Great Expectations suite a frame."""
+    """Success and result of each check, by its name: one Great Expectations suite a column, which is all it is shown.
+
+    Of a whole frame it makes a copy for every expectation.
+    """
     logging.getLogger("great_expectations").setLevel(logging.WARNING)  # hundreds of lines as it is imported
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its dependencies, as they are imported
@@ -113,17 +116,18 @@ def _run(frames: Frames, suite: list[Check]) -> dict[str, dict[str, Any]]:
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_or_update_pandas("vlp")
     found: dict[str, dict[str, Any]] = {}
-    for name in dict.fromkeys(each.frame for each in suite):
+    for where in dict.fromkeys(map(_place, suite)):
+        asked = [each for each in suite if _place(each) == where]
+        name = ".".join(where)
         batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
         expectations = [
             getattr(gxe, each.expectation)(**each.arguments, severity=each.severity, meta={"name": each.name})
-            for each in suite
-            if each.frame == name
+            for each in asked
         ]
-        asked = context.suites.add_or_update(gx.ExpectationSuite(name=name, expectations=expectations))
-        definition = gx.ValidationDefinition(name=name, data=batch, suite=asked)
+        whole = context.suites.add_or_update(gx.ExpectationSuite(name=name, expectations=expectations))
+        definition = gx.ValidationDefinition(name=name, data=batch, suite=whole)
         result = context.validation_definitions.add_or_update(definition).run(
-            batch_parameters={"dataframe": frames.named(name)}, result_format="BASIC"
+            batch_parameters={"dataframe": _shown(asked[0], frames)}, result_format="BASIC"
         )
         for each in result.results:
             assert each.expectation_config is not None
@@ -131,20 +135,41 @@ def _run(frames: Frames, suite: list[Check]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _outcome(asked: Check, frame: pd.DataFrame, result: dict[str, Any] | None) -> Outcome:
+def _place(asked: Check) -> tuple[str, str]:
+    """The frame and the column that a check looks at; for one of a whole frame, its kind."""
+    return asked.frame, asked.arguments.get("column", asked.expectation)
+
+
+def _shown(asked: Check, frames: Frames) -> pd.DataFrame:
+    """As much as a check needs to see of its frame."""
+    import pandas as pd
+
+    frame = frames.named(asked.frame)
+    match asked.expectation:
+        case "ExpectTableColumnsToMatchOrderedList":
+            return pd.DataFrame(columns=frame.columns)
+        case "ExpectTableRowCountToBeBetween":
+            return pd.DataFrame(index=pd.RangeIndex(len(frame)))
+    column = asked.arguments["column"]
+    # Of equal ids the hashes are equal; a million texts as Python objects are all that is saved.
+    values = frames.numbers if column == "id" and asked.frame == "records" else frame[column]
+    return pd.DataFrame({column: values}, copy=False)
+
+
+def _outcome(asked: Check, frames: Frames, result: dict[str, Any] | None) -> Outcome:
     met = result is None or result["success"]
     return Outcome(
         name=asked.name,
         severity=asked.severity,
         says=asked.says,
         threshold=asked.threshold,
-        observed=_observed(asked, frame, result),
+        observed=_observed(asked, frames.named(asked.frame), result),
         met=met,
-        examples=() if met else _examples(asked, frame),
+        examples=() if met else _examples(asked, frames),
     )
 
 
-def _observed(asked: Check, frame: pd.DataFrame, result: dict[str, Any] | None) -> str:
+def _observed(asked: Check, frame: pd.DataFrame | Rows, result: dict[str, Any] | None) -> str:
     if result is None:
         return "nothing to check"
     match asked.expectation:
@@ -156,15 +181,16 @@ def _observed(asked: Check, frame: pd.DataFrame, result: dict[str, Any] | None) 
         case "ExpectColumnValuesToBeUnique":
             return f"{result['unexpected_count']} that share one" if result["unexpected_count"] else "all"
         case "ExpectColumnMaxToBeBetween":
-            most = frame.iloc[frame["share"].argmax()]
-            return f"{most['share']:.2%} {most['value']!r}"
+            most = int(frame["share"].argmax())
+            return f"{frame['share'].iloc[most]:.2%} {frame['value'].iloc[most]!r}"
         case _:
             return f"{1 - result['unexpected_percent'] / 100:.2%}"
 
 
-def _examples(asked: Check, frame: pd.DataFrame) -> tuple[str, ...]:
+def _examples(asked: Check, frames: Frames) -> tuple[str, ...]:
     """Records that fail ``asked``. Great Expectations would list them all, in memory."""
-    if "id" not in frame.columns or asked.expectation in _OF_TABLES:
+    frame = frames.named(asked.frame)
+    if asked.frame not in ("records", "images", "kept", "captions") or asked.expectation in _OF_TABLES:
         return ()
     values = frame[asked.arguments["column"]]
     match asked.expectation:
@@ -174,4 +200,7 @@ def _examples(asked: Check, frame: pd.DataFrame) -> tuple[str, ...]:
             failing = ~values.isin(asked.arguments["value_set"])
         case _:
             failing = (values < asked.arguments["min_value"]) | (values > asked.arguments.get("max_value", math.inf))
+    if asked.frame == "captions":
+        rows = frame["row"][failing].drop_duplicates().head(EXAMPLES)
+        return tuple(frames.records["id"].iloc[rows])
     return tuple(frame["id"][failing].drop_duplicates().head(EXAMPLES))

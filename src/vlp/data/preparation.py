@@ -38,6 +38,9 @@ from vlp.progress import track
 from vlp.records import Finding
 
 Result = TypeVar("Result")
+SUMMARY = "summary.json"
+NOTES = ".*-[0-9][0-9][0-9][0-9][0-9].json"
+"""Hidden files of what the records of each shard lost, for a run that goes on."""
 
 
 class Engine(Protocol):
@@ -93,6 +96,9 @@ def run(
     Raises:
         ValueError: no record is left, a split would be empty, or the folders do not fit together.
     """
+    if (out / SUMMARY).is_file():  # all is written but for the notes that a killed run could not remove any more
+        _forget(out)
+        return
     fates = decide(validated, seed, split)
     _check_ids(ingested, validated, fates)
     with engine as workers:
@@ -120,9 +126,8 @@ def run(
     ]
     write_jsonl(out / "rejects.jsonl", map(asdict, findings))
     cut = sum(count for _, count, _ in notes)
-    write_json(out / "summary.json", _summary(out, fates, findings, cut, tokenizer, image, text))
-    for output in outputs:  # last: a run that is killed before finds all that it needs
-        output.forget()
+    write_json(out / SUMMARY, _summary(out, fates, findings, cut, tokenizer, image, text))
+    _forget(out)
 
 
 def _check_ids(ingested: Path, validated: Path, fates: Fates) -> None:
@@ -181,6 +186,12 @@ def _tokenizer(out: Path, fates: Fates, text: TextParams, parts: Callable[..., I
     return tokenizer
 
 
+def _forget(out: Path) -> None:
+    """Remove the notes of all outputs. The summary is there by then, so that no run looks for notes again."""
+    for note in sorted(out.glob(NOTES)):
+        note.unlink()
+
+
 class _Output:
     """The shards of one split, and notes of what their records lost, a hidden file beside each shard.
 
@@ -232,11 +243,6 @@ class _Output:
         """Row, texts cut and findings of every record that lost something."""
         for shard in range(self.files.shard):
             yield from map(tuple, json.loads(self._note(shard).read_text(encoding="utf-8")))
-
-    def forget(self) -> None:
-        """Remove the notes."""
-        for shard in range(self.files.shard):
-            self._note(shard).unlink()
 
     def __enter__(self) -> _Output:
         return self

@@ -24,7 +24,10 @@ def resumable(path: Path, key: str) -> Iterator[Path]:
     """Yield a hidden folder beside ``path`` which becomes ``path`` on success.
 
     Unlike that of ``files.atomic`` it outlives a failure or a kill if it holds a finished shard, and is yielded
-    again, with what it holds, to a run with the same ``key``. What was made with another key is removed.
+    again, with what it holds, to a run with the same ``key``. What was made with another key is removed. At every
+    instant, the last ones included, a kill leaves what the next run can finish: the marker, which says that the
+    folder can be gone on with, is the last thing to go before the folder gets its name, and the first to go where
+    the folder is removed.
 
     Args:
         path: the final folder; its parents are made.
@@ -33,21 +36,27 @@ def resumable(path: Path, key: str) -> Iterator[Path]:
     partial, marker = (path.with_name(f".{path.name}.partial") / name for name in ("", KEY_FILE))
     path.parent.mkdir(parents=True, exist_ok=True)
     if not (marker.is_file() and marker.read_text(encoding="utf-8") == key):
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
         partial.mkdir()
         marker.write_text(key, encoding="utf-8")
     try:
         yield partial
     except BaseException:
         if not any(partial.glob("*.arrow")):
-            shutil.rmtree(partial)
+            _remove(partial)
         raise
     for left in partial.glob("*.arrow.partial"):
         left.unlink()
-    marker.unlink()
     if path.exists():
         shutil.rmtree(path)
+    marker.unlink()
     os.replace(partial, path)
+
+
+def _remove(partial: Path) -> None:
+    """Remove an unfinished folder, its marker first: half of its shards must not be taken for the first ones."""
+    (partial / KEY_FILE).unlink(missing_ok=True)
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def fingerprint(*inputs: Any, folders: tuple[Path, ...] = ()) -> str:

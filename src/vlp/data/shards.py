@@ -111,6 +111,12 @@ def finished_shards(folder: Path, name: str) -> list[int]:
     return [open_shard(path).num_rows for path in sorted(folder.glob(f"{name}-*.arrow"))]
 
 
+def remove(folder: Path, name: str) -> None:
+    """Remove the shards of ``name``, the last ones first: those that a kill leaves are still the first ones."""
+    for path in sorted(folder.glob(f"{name}-*.arrow"), reverse=True):
+        path.unlink()
+
+
 class Writer(Generic[Row]):
     """Writes rows as ``<name>-00000.arrow``, … in a folder; a context manager.
 

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from vlp.data.grouping import Groups
@@ -22,7 +23,7 @@ SPLITS = ("train", "validation", "test")
 
 
 class SplitError(ValueError):
-    """A split would be empty, or an official split has an unknown name."""
+    """A split would be empty, cleaning left nothing of an official one, or an official split has an unknown name."""
 
 
 class SplitParams(Section):
@@ -99,10 +100,13 @@ def assign_all(members: Members, seed: int, params: SplitParams) -> tuple[np.nda
         int8 [N], the split's place in ``SPLITS``, or −1 for a record of none; and the findings.
 
     Raises:
-        SplitError: a split would be empty, or an official one is none of ``SPLITS``.
+        SplitError: a split would be empty, no record of an official validation or test is kept, or an official one
+            is none of ``SPLITS``.
     """
     numbers, names = members.groups
     official = _official(members) if params.official == "keep" else np.full(len(numbers), -1, np.int8)
+    if params.official == "keep":
+        _check_none_cleaned_away(members, official)
     settled = np.zeros(len(names), np.int8)  # a bit for each official split that the group is in
     np.bitwise_or.at(settled, numbers[official >= 0], np.int8(1) << official[official >= 0])
     present = np.zeros(len(names), bool)
@@ -135,6 +139,17 @@ def _official(members: Members) -> np.ndarray:
             f"{', '.join(SPLITS)}; map it in the source's section"
         )
     return found.astype(np.int8)
+
+
+def _check_none_cleaned_away(members: Members, official: np.ndarray) -> None:
+    """A split that was published must not be cut from train in silence because none of its records is kept."""
+    for place, name in enumerate(SPLITS[1:], start=1):
+        published = pc.sum(pc.equal(members.official, name)).as_py() or 0
+        if published and not (official == place).any():
+            raise SplitError(
+                f"split: cleaning rejects all {published} records of the official split {name}; look at "
+                "reports/validation.html for the reasons and relax clean, or set split.official: ignore"
+            )
 
 
 def _conflict(members: Members, row: int, official: int, other: int, params: SplitParams) -> Finding:

@@ -41,7 +41,11 @@ _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|([A-Za-z][A-Za-z0-9]{1
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+|[\w.+-]+@[\w-]+\.[\w.-]+", re.IGNORECASE)
 _REPEATED = re.compile(r"([^\w\s])\1+")
 _TEXTS_AT_ONCE = 1 << 16
+_UNKNOWN = "\U00012000"  # a sign of cuneiform: a letter that no vocabulary of ours has, and no normaliser removes
 _HIGH_RUN = re.compile(r"[^\x00-\x7f]{2,}")
+_SIGNS = re.compile("[–—…‘’‚“”„«»‹›]+$")
+_CYRILLIC = re.compile("[\u0400-\u04ff]+(?:[’–—][\u0400-\u04ff]+)*")
+_WRITTEN_CYRILLIC = re.compile("[\u0400-\u045fґҐ]+")  # without letters that have not been in use for a hundred years
 _MISREAD_AS = ("cp1252", "latin-1", "cp1251")
 
 
@@ -198,7 +202,8 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     A folder's ``tokenizer_config.json`` decides whether a ``vocab.txt`` folds case; without one it does.
 
     Raises:
-        TokenizerError: there is none, it cannot be read, or it lacks one of ``SPECIAL_TOKENS``.
+        TokenizerError: there is none, it cannot be read, it lacks one of ``SPECIAL_TOKENS``, or makes no use of [CLS],
+            [SEP] or [UNK].
     """
     path = Path(path)
     file = next((path / name for name in ("tokenizer.json", "vocab.txt") if (path / name).is_file()), path)
@@ -211,7 +216,10 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     missing = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
     if missing:
         raise TokenizerError(f"{file}: the vocabulary lacks {', '.join(missing)}")
-    return _plain(tokenizer)
+    tokenizer = _plain(tokenizer)
+    if unused := _unused(tokenizer):
+        raise TokenizerError(f"{file}: {unused}")
+    return tokenizer
 
 
 def read_tokenizer(content: str) -> Tokenizer:
@@ -225,6 +233,23 @@ def _plain(tokenizer: Tokenizer) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+def _unused(tokenizer: Tokenizer) -> str:
+    """What keeps a given tokenizer, whose vocabulary has all special tokens, from using them; empty if nothing does.
+
+    Nothing else would tell: texts without [CLS] and [SEP] train, badly, and an unknown character ends a stage only
+    where there is one, or is left out.
+    """
+    if tokenizer.encode("").ids != [_id(tokenizer, CLS), _id(tokenizer, SEP)]:
+        return f"a text does not begin with {CLS} and end with {SEP}; give it BERT's post_processor"
+    try:
+        known = len(tokenizer.encode(_UNKNOWN).ids) > 2
+    except Exception as error:  # the library raises nothing narrower
+        if type(error) is not Exception:
+            raise
+        return f"an unknown character is an error ({error}); set the unk_token of its model to {UNK}"
+    return "" if known else f"unknown characters are left out; set the unk_token of its model to {UNK}"
 
 
 def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
@@ -280,9 +305,28 @@ def _misread(text: str) -> str:
             except UnicodeError:
                 continue
             # Two characters can stand side by side by chance; only the leads of Latin letters are then taken.
-            if len(run) > 2 or (codec != "cp1251" and "Â" <= run[0] <= "Å"):
+            if len(run) < 3 and (codec == "cp1251" or not "Â" <= run[0] <= "Å"):
+                continue
+            if not _as_written(run, meant):
                 return f"{run!r} is {meant!r} read as {codec}"
     return ""
+
+
+def _as_written(run: str, meant: str) -> bool:
+    """Whether characters that could be misread bytes are more likely what somebody wrote.
+
+    By chance bytes are UTF-8 where a letter stands before two signs (``café…»``) and in words that have one of the few
+    letters of code page 1251 that are no first byte: Ukrainian ``дії``, ``б’є`` and ``СІРІ``, Russian ``её…``. Misread
+    Cyrillic has a capital in every other place, which no word has; in capitals it is told by what it means.
+    """
+    if len(run) == 3 and run[0].isalpha() and _SIGNS.fullmatch(run, 1):
+        return True
+    word = _SIGNS.sub("", run)
+    return (
+        _CYRILLIC.fullmatch(word) is not None
+        and (word.islower() or word.isupper() or word.istitle())
+        and not _WRITTEN_CYRILLIC.fullmatch(meant)
+    )
 
 
 def _markup(text: str) -> str:

@@ -152,6 +152,24 @@ def test_a_broken_row_or_file_costs_itself_and_says_so(tmp_path: Path) -> None:
     assert all("more than 10" in (record.fault or "") for record in small)
 
 
+@pytest.mark.parametrize("name", ["t.arrow", "t.parquet"])
+def test_a_cell_that_python_cannot_hold_costs_its_row_if_it_is_mapped(tmp_path: Path, name: str) -> None:
+    images = pa.array([RED, RED, RED, BLUE])
+    text = pa.array([b"one", b"\xff", b"three", b"four"]).view(pa.string())
+    day = pa.array([2**31 - 1] * 4, pa.int32()).view(pa.date32())
+    table = pa.table({"image": images, "text": text, "day": day})
+    if name == "t.parquet":
+        pq.write_table(table, tmp_path / name)
+    else:
+        with pa.OSFile(str(tmp_path / name), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
+    bad, red, blue = read(tmp_path, files={"any": [name]}, captions=["text"])
+    assert (bad.fault or "").startswith(f"{name}:2: column 'text': cannot be read as string ('utf-8' codec")
+    assert [caption.text for caption in red.captions] == ["one", "three"]
+    assert (blue.fault, [caption.text for caption in blue.captions]) == (None, ["four"])
+    assert [record.fault for record in read(tmp_path, files={"any": [name]})] == [None, None]
+
+
 def test_the_hub_is_a_remote_that_must_be_named_and_reached(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"hf://datasets/nobody/nothing@~parquet: "):
         read(tmp_path, remote="hf://datasets/nobody/nothing@~parquet", files={"any": ["*.parquet"]})

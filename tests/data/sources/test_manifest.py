@@ -221,6 +221,29 @@ def test_columns_that_no_one_maps_are_named_once(root: Path, caplog: pytest.LogC
     ]
 
 
+def odd_table(path: Path) -> None:
+    """Three rows; the second has no text and a day of a year that Python does not know, the third one of them."""
+    text = pa.array([b"one", b"\xff", b"three"]).view(pa.string())
+    day = pa.array([1, 2**31 - 1, 2**31 - 1], pa.int32()).view(pa.date32())
+    images = pa.array([f"images/{name}.png" for name in "abc"])
+    pq.write_table(pa.table({"image": images, "text": text, "day": day}), path)
+
+
+def test_what_is_in_a_column_of_parquet_that_no_one_maps_costs_nothing(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd_table(root / "t.parquet")
+    assert [record.fault for record in read(root, file="t.parquet")] == [None, None, None]
+    assert [record.getMessage() for record in caplog.records] == [f"{root}/t.parquet: ignored columns: text, day"]
+
+
+def test_a_cell_of_parquet_that_python_cannot_hold_costs_its_own_row(root: Path) -> None:
+    odd_table(root / "t.parquet")
+    first, bad, last = read(root, file="t.parquet", captions=["text"])
+    assert (captions(first), captions(last)) == (["one"], ["three"])
+    assert (bad.fault or "").startswith("t.parquet:2: column 'text': cannot be read as string ('utf-8' codec")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

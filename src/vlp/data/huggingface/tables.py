@@ -16,7 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlp.data.raw.columns import SPLITS, RowError
+from vlp.data.raw import cells
+from vlp.data.raw.columns import SPLITS, Row, RowError
 from vlp.data.raw.root import RemoteError, Root, RootError
 
 ROWS_AT_ONCE = 64
@@ -143,13 +144,13 @@ def _join(folder: str, name: str) -> str:
     return str(PurePosixPath(folder) / name)
 
 
-def rows(root: Root, name: str, wanted: list[str], features: Features) -> Iterator[dict[str, Any]]:
-    """The rows of one file, in order, a few in memory at a time.
+def rows(root: Root, name: str, wanted: list[str], features: Features) -> Iterator[Row]:
+    """The rows of one file, in order, a few in memory at a time; one with a cell that cannot be held has a problem.
 
     Args:
         root: where the file is.
         name: ``….parquet``, else an Arrow stream.
-        wanted: columns; of Parquet the others are not read.
+        wanted: columns; the others are not looked at.
         features: learns what the file says of its columns.
 
     Raises:
@@ -158,13 +159,14 @@ def rows(root: Root, name: str, wanted: list[str], features: Features) -> Iterat
     number = 0
     try:
         with root.open(name) as file:
-            for batch in _parquet(file, wanted, features) if name.endswith(".parquet") else _stream(file, features):
+            for batch in (_parquet if name.endswith(".parquet") else _stream)(file, wanted, features):
                 for start in range(0, batch.num_rows, ROWS_AT_ONCE):
                     some = batch.slice(start, ROWS_AT_ONCE)
-                    some.validate(full=True)  # offsets that point nowhere must not be followed
-                    for row in some.to_pylist():
-                        number += 1
-                        yield row
+                    some.validate()
+                    for column in some.columns:
+                        cells.check(column)
+                    yield from cells.rows(some, first=number + 1)
+                    number += some.num_rows
     except RemoteError:
         raise
     except (pa.ArrowException, OSError, UnicodeDecodeError, RootError, TableError, MemoryError) as error:
@@ -172,10 +174,11 @@ def rows(root: Root, name: str, wanted: list[str], features: Features) -> Iterat
         raise TableError(f"{name}: {error or 'damaged'}; {number} rows were read") from None
 
 
-def _stream(file: Any, features: Features) -> Iterator[pa.RecordBatch]:
+def _stream(file: Any, wanted: list[str], features: Features) -> Iterator[pa.RecordBatch]:
     with pa.ipc.open_stream(file) as stream:
         features.add(stream.schema)
-        yield from stream
+        places = [place for place, name in enumerate(stream.schema.names) if name in wanted]
+        yield from (batch.select(places) for batch in stream)
 
 
 def _parquet(file: Any, wanted: list[str], features: Features) -> Iterator[pa.RecordBatch]:

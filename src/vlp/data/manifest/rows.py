@@ -13,10 +13,14 @@ import csv
 import itertools
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vlp.data.raw import cells
 from vlp.data.raw.columns import Row
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -40,13 +44,16 @@ class TableError(ValueError):
     """A table is missing, of an unknown kind, not in its encoding, or without a usable header."""
 
 
-def rows(path: Path, encoding: str = "utf-8", delimiter: str | None = None) -> Iterator[Row]:
+def rows(
+    path: Path, encoding: str = "utf-8", delimiter: str | None = None, wanted: Collection[str] | None = None
+) -> Iterator[Row]:
     """The rows of ``path`` in order; blank lines are no rows.
 
     Args:
         path: its extension, in any case, is one of ``EXTENSIONS``.
         encoding: of a text file without a byte order mark; a mark says it better.
         delimiter: one character between the fields of CSV and TSV; None: what the extension says.
+        wanted: columns of Parquet to read; the others cost nothing, whatever is in them. None: all.
 
     Raises:
         TableError: no such file, an unknown extension, a header that is missing or names a column twice,
@@ -58,7 +65,7 @@ def rows(path: Path, encoding: str = "utf-8", delimiter: str | None = None) -> I
     if not path.is_file():
         raise TableError(f"{path}: no such file")
     if extension == ".parquet":
-        return _parquet(path)
+        return _parquet(path, wanted)
     if extension == ".jsonl":
         return _json_lines(path, encoding)
     return _separated(path, encoding, delimiter or DELIMITERS[extension])
@@ -172,16 +179,27 @@ def _fields(text: str, delimiter: str) -> tuple[list[str], str]:
     return fields, ""
 
 
-def _parquet(path: Path) -> Iterator[Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def columns(path: Path) -> list[str]:
+    """All columns of a Parquet file, read or not; none of a text file, whose rows name them.
 
+    Raises:
+        TableError: it is damaged.
+    """
+    if path.suffix.lower() != ".parquet" or not path.is_file():
+        return []
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"{path}: not a readable Parquet file ({error})") from None
+
+
+def _parquet(path: Path, wanted: Collection[str] | None) -> Iterator[Row]:
     number = 0
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS):
-                for cells in batch.to_pylist():
-                    number += 1
-                    yield Row(line=number, cells=cells)
+            named = [name for name in file.schema_arrow.names if wanted is None or name in wanted]
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=named):
+                yield from cells.rows(batch, first=number + 1)
+                number += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         raise TableError(f"{path}: not a readable Parquet file after row {number} ({error})") from None

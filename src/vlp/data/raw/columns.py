@@ -30,7 +30,7 @@ OTHER = "other"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One row: its cells by column, or why there are none."""
+    """One row: its cells by column, and why it cannot be used; then some or all of its cells are not there."""
 
     line: int
     """Where it stands, from 1: the line that it starts on, or the row's number where there are no lines."""
@@ -82,6 +82,11 @@ class Columns(Place):
         single += [self.question, self.answer, self.type]
         named = [*single, *self.captions, *fields_of(self.caption_template)]
         return list(dict.fromkeys(name for name in named if name is not None))
+
+
+def stored(params: Columns) -> list[str]:
+    """The columns that a file is asked for: of a mapped ``a.b`` both ``a.b`` and ``a``, whichever there is."""
+    return [name for column in params.columns() for name in (column, column.split(".")[0])]
 
 
 def check(columns: Iterable[str], params: Columns, where: str) -> None:

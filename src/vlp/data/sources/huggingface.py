@@ -90,24 +90,23 @@ def _files(raw: Root, params: Params) -> list[File]:
 
 
 def _records(raw: Root, file: File, params: Params, features: Features) -> Iterator[Record]:
-    wanted = [name for column in params.columns() for name in (column, column.split(".")[0])]
-    numbered = enumerate(rows(raw, file.name, wanted, features), start=1)
-    with_images = ((number, row, _image(raw, row.get(params.image), params)) for number, row in numbered)
-    for _, run in groupby(with_images, key=lambda item: item[2].key or item[0]):
+    found = rows(raw, file.name, columns.stored(params), features)
+    with_images = ((row, _image(raw, row.cells.get(params.image), params)) for row in found)
+    for _, run in groupby(with_images, key=lambda item: item[1].key or item[0].line):
         yield from _record(file, list(run), params, features)
 
 
-def _record(
-    file: File, run: list[tuple[int, dict[str, Any], _Image]], params: Params, features: Features
-) -> Iterator[Record]:
-    image, found = run[0][2], list[Facts]()
-    for number, row, _ in run:
-        cells = {name: value for name, value in row.items() if name != params.image}
+def _record(file: File, run: list[tuple[Row, _Image]], params: Params, features: Features) -> Iterator[Record]:
+    image, found = run[0][1], list[Facts]()
+    for row, _ in run:
+        cells = {name: value for name, value in row.cells.items() if name != params.image}
         try:
-            facts = columns.facts(Row(line=number, cells=features.named(cells)), params)
+            if row.problem:
+                raise RowError(row.problem)
+            facts = columns.facts(Row(line=row.line, cells=features.named(cells)), params)
             found.append(columns.agreeing(facts, found))
         except RowError as error:
-            yield refused(f"{file.name}:{number}", error)
+            yield refused(f"{file.name}:{row.line}", error)
     if not found:
         return
     place = f"{file.name}:{found[0].line}"

@@ -19,7 +19,7 @@ from pydantic import Field, field_validator, model_validator
 from vlp.data.manifest import rows
 from vlp.data.manifest.images import alpha_region
 from vlp.data.raw import columns
-from vlp.data.raw.columns import Columns, Facts, RowError, fields_of
+from vlp.data.raw.columns import Columns, Facts, Row, RowError, fields_of
 from vlp.data.raw.root import Root, open_root
 from vlp.data.raw.templates import Values, caption, stable_hash
 from vlp.records import Caption, Record
@@ -88,7 +88,7 @@ def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
     raw = open_root(root, params.remote)
     survey = _survey(path, params)
     images: dict[str, _Image] = {}
-    for row in rows.rows(path, params.encoding, params.delimiter):
+    for row in _rows(path, params):
         try:
             name = columns.image_name(row, params)
         except RowError as error:
@@ -109,12 +109,17 @@ def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
         yield _record(raw, name, image.facts, params, survey.values, seed)
 
 
+def _rows(path: Path, params: Params) -> Iterator[Row]:
+    return rows.rows(path, params.encoding, params.delimiter, columns.stored(params))
+
+
 def _survey(path: Path, params: Params) -> _Survey:
     """Read the table once; check the mapping against the columns there are."""
     survey = _Survey(values=Values(params.negative_from) if params.negative_from else None)
+    survey.columns.update(dict.fromkeys(rows.columns(path)))
     hashes = array("Q")
     first_problem, line = "", 0
-    for row in rows.rows(path, params.encoding, params.delimiter):
+    for row in _rows(path, params):
         line = row.line
         survey.columns.update(dict.fromkeys(row.cells))
         try:
