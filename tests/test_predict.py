@@ -47,6 +47,34 @@ def test_an_explanation_is_a_picture(bundle: Path, red: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--method", "gradcam"], "--method gradcam: a bundle shows its answers only"),
+        (["--models", "models/tasks"], "--models and --bundle: one model is asked"),
+    ],
+)
+def test_what_means_nothing_to_a_bundle_is_refused(bundle: Path, red: Path, capsys, option, message) -> None:
+    out = red.parent / "why.png"
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", "match", str(red), "a red square", "--out", str(out), "--bundle", str(bundle), *option])
+    assert ended.value.code == 1 and message in capsys.readouterr().err and not out.exists()
+    main(
+        [
+            "explain",
+            "match",
+            str(red),
+            "a red square",
+            "--out",
+            str(out),
+            "--bundle",
+            str(bundle),
+            "--method",
+            "occlusion",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["match", "{red}.txt", "a red square"], "No such file or directory"),
