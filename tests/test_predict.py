@@ -83,6 +83,7 @@ def test_what_means_nothing_to_a_bundle_is_refused(bundle: Path, red: Path, caps
         (["classify"], "classify: give a picture, or --text, or both"),
         (["retrieve", "{folder}"], "retrieve: give --text, or --image, or both"),
         (["retrieve", "{folder}/none", "--text", "red"], "none: no such folder"),
+        (["retrieve", "{folder}", "--text", "red", "-k", "-3"], "retrieve: -k -3: 1 or more answers"),
         (["retrieve", "{folder}/empty", "--text", "red"], "empty: no picture in it"),
         (["segment", "{red}", "the square", "--out", "{folder}/mask.png"], "no task 'segmentation'"),
     ],

@@ -132,6 +132,8 @@ def _generate(predictor: Predictor, arguments: argparse.Namespace) -> tuple[list
 def _retrieve(predictor: Predictor, arguments: argparse.Namespace) -> tuple[list[str], Any]:
     if not arguments.text and arguments.image is None:
         raise PredictError("retrieve: give --text, or --image, or both")
+    if arguments.k < 1:
+        raise PredictError(f"retrieve: -k {arguments.k}: 1 or more answers")
     if not arguments.folder.is_dir():
         raise PredictError(f"{arguments.folder}: no such folder")
     files = sorted(path for path in arguments.folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())

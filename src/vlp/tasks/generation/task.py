@@ -331,15 +331,17 @@ class Task(base.Task):
         how = {name: self.decision[name] for name in ("guidance", "candidates")}
         drawn = self.draw(ids, seeds, **how)
         # Another record's picture for each prompt: what chance gives.
-        rows = [prompt.row for prompt in prompts]
-        real = {"true": test.images(rows), "random": test.images([*rows[1:], *rows[:1]])}
+        rows, other = [prompt.row for prompt in prompts], report.others(len(prompts), seed)
+        real = {"true": test.images(rows), "random": test.images([rows[place] for place in other])}
         with torch.inference_mode():
             text = self._tokens(ids, 1)
             scores = {name: self.match(images, *text).sigmoid().numpy() for name, images in real.items()}
         return report.evaluation(
             test,
             prompts,
-            report.Pictures(drawn.kept, drawn.pictures[:, 0], {name: images.numpy() for name, images in real.items()}),
+            report.Pictures(
+                drawn.kept, drawn.pictures[:, 0], {name: images.numpy() for name, images in real.items()}, other
+            ),
             scores | {"drawn": report.sigmoid(drawn.logits.max(1)), "first": report.sigmoid(drawn.logits[:, 0])},
             how,
             seed=seed,
