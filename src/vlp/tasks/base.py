@@ -176,18 +176,24 @@ class Task(nn.Module, ABC):
             raise ValueError(f"{folder}: holds the task {about['task']!r}, not {cls.name!r}")
         params = cls.params_class.model_validate_json(json.dumps(about["params"]))
         task = cls(params, VLPModel.from_pretrained(folder), prepared)
-        if (theirs := about.get("rows", [])) != list(task.rows):
-            other = next((name for name in theirs if name not in task.rows), "in another order")
-            raise ValueError(
-                f"{folder}/task.json: its head is of {len(theirs)} labels or answers ({other!r} …) that are not the "
-                f"{len(task.rows)} of {prepared.folder}: train it on this data, or prepare the data as it was"
-            )
+        _check_rows(about.get("rows", []), task.rows, f"{folder}/task.json", prepared)
         missing, unexpected = task.load_state_dict(load_file(folder / "head.safetensors"), strict=False)
         wrong = [name for name in missing if not name.startswith("model.")] + list(unexpected)
         if wrong:
             raise ValueError(f"{folder}/head.safetensors: does not fit this head: {', '.join(wrong)}")
         task.decision = about["decision"]
         return task.eval()
+
+
+def _check_rows(theirs: Sequence[str], own: Sequence[str], where: str, prepared: Prepared) -> None:
+    if list(theirs) == list(own):
+        return
+    other = sorted(set(theirs) ^ set(own))
+    which = f"{other[0]!r} is of one of them only" if other else "they stand in another order"
+    raise ValueError(
+        f"{where}: its head is of {len(theirs)} labels or answers, {prepared.folder} has {len(own)}, and {which}: "
+        "train the task on this data, or prepare the data as it was"
+    )
 
 
 def image_part(model: VLPModel, images: Tensor) -> ExportPart:
