@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.pipelines import committed, git
-from vlp import cli
+from vlp import cli, folds
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +75,7 @@ def test_every_fold_has_another_test_split_and_mean_and_deviation_are_told(repos
     ("arguments", "message"),
     [
         (["--folds", "1"], "two or more are needed"),
+        (["--set", "split.test=0.3"], "--set split.test: the folds decide it"),
         (["captioning"], "captioning: no such task in params.yaml, which has matching, vqa"),
     ],
 )
@@ -83,3 +84,18 @@ def test_what_cannot_be_cross_validated_is_refused(repository, capsys, arguments
         cli.main(["cross-validate", *arguments])
     assert ended.value.code == 1 and message in capsys.readouterr().err
     assert not (repository / "runs").exists()
+
+
+def test_a_figure_that_a_fold_lacks_is_a_mean_over_the_others_and_counted() -> None:
+    runs = [{"f1": 0.5, "by_label": {"ring": {"f1": 1.0}}}, {"f1": None, "by_label": {}}, {"f1": 0.7, "by_label": {}}]
+    found = folds._summary(runs)
+    assert found["f1"]["mean"] == pytest.approx(0.6) and found["f1"]["folds"] == [0.5, None, 0.7]
+    assert found["f1"]["undefined_folds"] == 1
+    assert found["by_label.ring.f1"] == {"mean": 1.0, "std": None, "folds": [1.0, None, None], "undefined_folds": 2}
+
+
+def test_a_validation_share_that_is_set_is_the_folds_own(repository, capsys) -> None:
+    cli.main(["cross-validate", "--folds", "2", "--json", "--set", "split.validation=0.1", "matching"])
+    shares = json.loads(capsys.readouterr().out)["matching"]
+    assert shares["shares.validation"]["mean"] == pytest.approx(0.1)
+    assert shares["shares.train"]["mean"] == pytest.approx(0.4) and shares["shares.test"]["mean"] == 0.5

@@ -47,6 +47,34 @@ def test_an_explanation_is_a_picture(bundle: Path, red: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--method", "gradcam"], "--method gradcam: a bundle shows its answers only"),
+        (["--models", "models/tasks"], "--models and --bundle: one model is asked"),
+    ],
+)
+def test_what_means_nothing_to_a_bundle_is_refused(bundle: Path, red: Path, capsys, option, message) -> None:
+    out = red.parent / "why.png"
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", "match", str(red), "a red square", "--out", str(out), "--bundle", str(bundle), *option])
+    assert ended.value.code == 1 and message in capsys.readouterr().err and not out.exists()
+    main(
+        [
+            "explain",
+            "match",
+            str(red),
+            "a red square",
+            "--out",
+            str(out),
+            "--bundle",
+            str(bundle),
+            "--method",
+            "occlusion",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["match", "{red}.txt", "a red square"], "No such file or directory"),
@@ -55,6 +83,7 @@ def test_an_explanation_is_a_picture(bundle: Path, red: Path, capsys: pytest.Cap
         (["classify"], "classify: give a picture, or --text, or both"),
         (["retrieve", "{folder}"], "retrieve: give --text, or --image, or both"),
         (["retrieve", "{folder}/none", "--text", "red"], "none: no such folder"),
+        (["retrieve", "{folder}", "--text", "red", "-k", "-3"], "retrieve: -k -3: 1 or more answers"),
         (["retrieve", "{folder}/empty", "--text", "red"], "empty: no picture in it"),
         (["segment", "{red}", "the square", "--out", "{folder}/mask.png"], "no task 'segmentation'"),
     ],

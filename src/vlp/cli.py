@@ -120,7 +120,9 @@ def _cross_validate(arguments: argparse.Namespace) -> None:
     for task, figures in found.items():
         for name, each in figures.items():
             if "." not in name:  # no slice
-                sys.stdout.write(f"{task}  {name}  {each['mean']:.4f} ± {each['std']:.4f}\n")
+                spread = "" if each["std"] is None else f" ± {each['std']:.4f}"
+                without = f"  ({each['undefined_folds']} without it)" if "undefined_folds" in each else ""
+                sys.stdout.write(f"{task}  {name}  {each['mean']:.4f}{spread}{without}\n")
 
 
 def _add_tune(commands: Any) -> None:
@@ -144,6 +146,8 @@ def _tune(arguments: argparse.Namespace) -> None:
 
     from vlp.tuning import search
 
+    if arguments.apply and arguments.trials is not None:
+        raise ValueError("--apply searches nothing: leave --trials out, or search first")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a trial is ended with its search
     try:
         if arguments.apply:

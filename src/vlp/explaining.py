@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from vlp.explain.explainer import Explained, Explainer, Said
 
 TASKS, PREPARED, PARAMS = Path("models/tasks"), Path("data/prepared"), Path("params.yaml")
+DEFAULT: Method = "gradient_attention"
+
+
+class BundleOptionError(ValueError):
+    """An option that means nothing to a bundle."""
 
 
 def add_commands(commands: Any) -> None:
@@ -47,13 +52,10 @@ def _add(
         "--method",
         metavar="METHOD",
         choices=get_args(Method),
-        default="gradient_attention",
-        help=f"one of {', '.join(get_args(Method))}; by default gradient_attention",
+        help=f"one of {', '.join(get_args(Method))}; by default {DEFAULT}",
     )
     parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="the picture under its map, a PNG")
-    parser.add_argument(
-        "--models", metavar="FOLDER", type=Path, default=TASKS, help=f"trained tasks, by default {TASKS}"
-    )
+    parser.add_argument("--models", metavar="FOLDER", type=Path, help=f"trained tasks, by default {TASKS}")
     parser.add_argument("--json", action="store_true", help="print JSON, the maps included")
     parser.add_argument("image", metavar="IMAGE", type=Path)
     parser.set_defaults(command=lambda arguments: _run(say, arguments))
@@ -67,6 +69,13 @@ def _of_bundle(arguments: argparse.Namespace) -> None:
     from vlp.explain.overlay import overlay
     from vlp.runtime.predictor import Predictor
 
+    if arguments.method not in (None, "occlusion"):
+        raise BundleOptionError(
+            f"--method {arguments.method}: a bundle shows its answers only, and is explained by occlusion; leave "
+            "--bundle out, for the trained task's insides"
+        )
+    if arguments.models is not None:
+        raise BundleOptionError("--models and --bundle: one model is asked; leave one of the two out")
     predictor, image = Predictor.open(arguments.bundle), arguments.image.read_bytes()
     found = predictor.explain(image, arguments.text)
     with atomic(arguments.out) as partial, partial.open("wb") as file:
@@ -86,17 +95,18 @@ def _run(say: Callable[[Explainer, np.ndarray, argparse.Namespace], Said], argum
 
     from vlp.explain.explainer import Explainer, explained, picture  # here, so that --help needs no torch
 
-    explainer = Explainer(arguments.models, PREPARED, PARAMS)
+    method = arguments.method or DEFAULT
+    explainer = Explainer(arguments.models or TASKS, PREPARED, PARAMS)
     pixels = explainer.pixels(arguments.image.read_bytes())
     said = say(explainer, pixels, arguments)
-    found = explained(said, pixels, arguments.method)
+    found = explained(said, pixels, method)
     with atomic(arguments.out) as partial, partial.open("wb") as file:
         Image.fromarray(picture(found, pixels)).save(file, "PNG")
     if arguments.json:
         value = {
             "decision": said.said,
             "score": said.score,
-            "method": arguments.method,
+            "method": method,
             "file": str(arguments.out),
             "explained": [_as_json(each) for each in found],
         }

@@ -46,11 +46,24 @@ def run(project: Path, folds: int, tasks: Sequence[str], settings: Sequence[str]
     known = list(read(project / worktrees.PARAMS_FILE)["tasks"])
     if unknown := sorted(set(tasks) - set(known)):
         raise FoldsError(f"{', '.join(unknown)}: no such task in params.yaml, which has {', '.join(known)}")
-    wanted = list(tasks) or known
+    _check(settings)
+    wanted = list(dict.fromkeys(tasks)) or known
     each = [_fold(project, number, folds, wanted, settings) for number in range(folds)]
     found = {task: _summary([one[task] for one in each]) for task in wanted}
     write_json(project / RESULTS, found)
     return found
+
+
+def _check(settings: Sequence[str]) -> None:
+    """Refuse what the folds decide.
+
+    Raises:
+        FoldsError: a setting is of the shares of the splits.
+    """
+    decided = {f"split.{name}" for name in ("train", "test", "turn", "official")}
+    for setting in settings:
+        if (name := setting.partition("=")[0].strip()) in decided:
+            raise FoldsError(f"--set {name}: the folds decide it; leave it out (--folds says how many there are)")
 
 
 def _fold(
@@ -65,24 +78,31 @@ def _fold(
 
 
 def _reproduce(worktree: Path, number: int, folds: int, tasks: Sequence[str], settings: Sequence[str]) -> None:
+    apply(None, settings, worktree / worktrees.PARAMS_FILE)
     validation = read(worktree / worktrees.PARAMS_FILE)["split"]["validation"]
     shares = {"train": 1 - 1 / folds - validation, "validation": validation, "test": 1 / folds, "turn": number / folds}
     if shares["train"] <= 0:
         raise FoldsError(f"{folds} folds beside split.validation: {validation} leave nothing to train on")
     turned = [*(f"split.{name}={value!r}" for name, value in shares.items()), "split.official=ignore"]
-    apply(None, [*turned, *settings], worktree / worktrees.PARAMS_FILE)
+    apply(None, turned, worktree / worktrees.PARAMS_FILE)
     worktrees.dvc(worktree, "repro", *(f"evaluate@{task}" for task in tasks))
 
 
 def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean, standard deviation and the folds' own values of every number that each run has."""
+    """Mean, standard deviation and the folds' own values of every number.
+
+    A fold without it (a class that its test split lacks) has null among ``folds``, is left out of the mean, and counted
+    by ``undefined_folds``; of one value there is no deviation.
+    """
     tables = [dict(_numbers(run)) for run in runs]
-    shared = [name for name in tables[0] if all(name in table for table in tables)]
-    return {
-        name: {"mean": fmean(values), "std": stdev(values), "folds": values}
-        for name in shared
-        if (values := [table[name] for table in tables])
-    }
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys(name for table in tables for name in table):
+        values = [table.get(name) for table in tables]
+        known = [value for value in values if value is not None]
+        found[name] = {"mean": fmean(known), "std": stdev(known) if len(known) > 1 else None, "folds": values}
+        if len(known) < len(values):
+            found[name]["undefined_folds"] = len(values) - len(known)
+    return found
 
 
 def _numbers(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

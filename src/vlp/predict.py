@@ -112,11 +112,9 @@ def _classify(predictor: Predictor, arguments: argparse.Namespace) -> tuple[list
         raise PredictError("classify: give a picture, or --text, or both")
     image = arguments.image.read_bytes() if arguments.image else None
     found = predictor.classify(image, arguments.text)
-    best = sorted(found.scores.items(), key=lambda item: -item[1])
-    named = set(found.decision.split(", "))
-    return [f"{score:.3f}  {label}" for label, score in best if label in named] or ["none of the known labels"], (
-        _as_json(found)
-    )
+    named = predictor.task("classification").named(found.scores)  # a label may have a comma of its own
+    lines = [f"{found.scores[label]:.3f}  {label}" for label in named] or ["none of the known labels"]
+    return lines, {**_as_json(found), "labels": named}
 
 
 def _segment(predictor: Predictor, arguments: argparse.Namespace) -> tuple[list[str], Any]:
@@ -134,6 +132,8 @@ def _generate(predictor: Predictor, arguments: argparse.Namespace) -> tuple[list
 def _retrieve(predictor: Predictor, arguments: argparse.Namespace) -> tuple[list[str], Any]:
     if not arguments.text and arguments.image is None:
         raise PredictError("retrieve: give --text, or --image, or both")
+    if arguments.k < 1:
+        raise PredictError(f"retrieve: -k {arguments.k}: 1 or more answers")
     if not arguments.folder.is_dir():
         raise PredictError(f"{arguments.folder}: no such folder")
     files = sorted(path for path in arguments.folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from vlp.evaluation.classes import by_class, macro, one_hot
+from vlp.evaluation.classes import by_class, macro, macro_roc_auc, one_hot
 from vlp.evaluation.intervals import Bootstrap
+from vlp.evaluation.slices import MOST
 
 
 def tables(rows: int = 60, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -57,3 +58,38 @@ def test_a_number_outside_the_classes_is_a_row_without_one():
 def test_tables_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="two tables of rows and classes"):
         macro(np.ones((2, 3), bool), np.ones((3, 2), bool))
+
+
+def test_of_thousands_of_classes_the_small_ones_are_told_together():
+    rows = np.arange(1600)
+    codes = np.where(rows < 400, rows // 2, rows - 200)  # 200 classes of two rows, 1200 of one
+    targets = one_hot(codes, 1400)
+    found = by_class(targets, targets, [f"{number:04d}" for number in range(1400)])
+    assert len(found) == MOST + 1 and found["0000"] == {"precision": 1.0, "recall": 1.0, "f1": 1.0, "size": 2}
+    assert found["1200 more"] == {"precision": 1.0, "recall": 1.0, "f1": 1.0, "size": 1200}
+
+
+def test_a_class_that_a_resample_lacks_is_neither_a_zero_nor_gone():
+    # One class of one row, ranked last: a third of the resamples lack it.
+    targets = one_hot((np.arange(30) == 29).astype(int), 2)[:, 1:]
+    scores = np.linspace(1, 0, 30)[:, None]
+    found = macro_roc_auc(targets, 1 - scores, Bootstrap([str(row) for row in range(30)], seed=0))
+    assert found == {"macro_roc_auc": 1.0, "macro_roc_auc_ci95": [1.0, 1.0]}
+
+
+def test_a_rare_class_of_low_rank_does_not_leave_the_mean():
+    common = np.arange(40) % 2 == 0
+    rare = np.arange(40) == 39
+    targets = np.stack([common, rare], axis=1)
+    scores = np.stack([common, ~rare], axis=1).astype(float)  # the one always right, the other always wrong
+    found = macro_roc_auc(targets, scores, Bootstrap([str(row) for row in range(40)], seed=0))
+    assert found["macro_roc_auc"] == 0.5 and found["macro_roc_auc_ci95"] == [0.5, 0.5]
+
+
+def test_thousands_of_classes_are_ranked_once(monkeypatch):
+    targets, _ = tables(60, 5)
+    bootstrap = Bootstrap([str(row) for row in range(60)], seed=0, resamples=100)
+    whole = macro_roc_auc(targets, targets * 1.0, bootstrap)
+    monkeypatch.setattr("vlp.evaluation.classes.INTERVALS", 4)
+    found = macro_roc_auc(targets, targets * 1.0, bootstrap)
+    assert found["macro_roc_auc"] == whole["macro_roc_auc"] == 1 and np.isnan(found["macro_roc_auc_ci95"]).all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlp.evaluation.cross_validation import _Ridge, cross_validate
+from vlp.evaluation.cross_validation import METRICS, _Ridge, cross_validate
 
 
 def accuracy(targets: np.ndarray, called: np.ndarray) -> float:
@@ -66,3 +66,22 @@ def test_there_are_never_more_folds_than_groups_and_one_group_is_too_few():
     )
     with pytest.raises(ValueError, match="needs two groups"):
         cross_validate(features, targets, ["a"] * 6, accuracy, folds=5, seed=0, exclusive=False)
+
+
+def test_a_fold_without_a_figure_is_left_out_and_counted():
+    # Only two of six groups have a class at all: with a fold each, four folds have no macro F1 but what is called.
+    features = np.repeat(np.arange(6.0), 5)[:, None]
+    targets = np.zeros((30, 1), bool)
+    targets[:5] = targets[5:10] = True
+    groups = [str(row // 5) for row in range(30)]
+    found = cross_validate(features, targets, groups, METRICS["macro_f1"], folds=6, seed=0, exclusive=False)
+    known = [figure for figure in found["folds"] if not np.isnan(figure)]
+    assert len(found["folds"]) == 6 and found["undefined_folds"] == 6 - len(known) > 0
+    assert found["mean"] == pytest.approx(np.mean(known)) and found["std"] == pytest.approx(np.std(known, ddof=1))
+
+
+def test_no_fold_with_a_figure_is_said():
+    features, _, groups = records(20)
+    nothing = np.zeros((20, 2), bool)
+    with pytest.raises(ValueError, match="in none of the 4 folds has a record any class"):
+        cross_validate(features, nothing, groups, METRICS["macro_f1"], folds=4, seed=0, exclusive=False)

@@ -72,11 +72,22 @@ def test_one_group_says_nothing_about_spread() -> None:
     assert np.isnan(Bootstrap(["a", "a"], seed=0).ratio(np.array([1, 0]))).all()
 
 
-def test_resamples_in_which_the_statistic_is_undefined_are_left_out() -> None:
-    bootstrap = Bootstrap(["a", "b"], seed=0)
-    # Precision of two rows, of which only the first was called true: defined where that row was drawn.
-    assert bootstrap.ratio(np.array([1, 0]), np.array([1, 0])) == (1.0, 1.0)
-    assert np.isnan(bootstrap.ratio(np.zeros(2), np.zeros(2))).all()
+def test_a_few_resamples_without_the_statistic_are_passed_over() -> None:
+    bootstrap = Bootstrap([str(row) for row in range(30)], seed=0)
+    # Precision where 4 of 30 rows were called true: one resample in a hundred draws none of them.
+    called = np.arange(30) < 4
+    low, high = bootstrap.ratio(called & (np.arange(30) != 1), called)
+    assert 0 <= low < 0.75 < high == 1
+
+
+def test_what_hangs_on_one_row_has_no_interval() -> None:
+    bootstrap = Bootstrap([str(row) for row in range(30)], seed=0)
+    # A third of the resamples lack the one row that was called; in the others it is right, every time.
+    one = np.arange(30) == 0
+    assert np.isnan(bootstrap.ratio(one, one)).all()
+    targets, scores = one.astype(np.int64), np.linspace(1, 0, 30)
+    assert np.isnan(bootstrap.weighted(Ranking(targets, scores).roc_auc)).all()
+    assert np.isnan(bootstrap.ratio(np.zeros(30), np.zeros(30))).all()
 
 
 def test_nothing_to_resample_is_refused() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from vlp.evaluation.nearest import colour_histograms, cosines, evenly
+from vlp.evaluation.nearest import colour_histograms, colours_of, evenly, nearest
 
 BLUE, RED, DARK_RED, WHITE = [0, 0, 255], [255, 0, 0], [192, 0, 0], [255, 255, 255]
 
@@ -20,8 +21,29 @@ def test_a_histogram_counts_pixels_and_knows_no_places() -> None:
 
 def test_what_all_have_in_common_does_not_make_them_alike() -> None:
     known = np.array([[9.0, 1.0, 0.0], [9.0, 0.0, 1.0]])
-    found = cosines(np.array([[9.0, 0.9, 0.1], [9.0, 0.2, 0.8]]), known)
-    np.testing.assert_allclose(found, [[1, -1], [-1, 1]])
+    assert nearest(np.array([[9.0, 0.9, 0.1], [9.0, 0.2, 0.8]]), known).tolist() == [0, 1]
+
+
+def test_the_nearest_of_many_are_found_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    asked, known = rng.normal(size=(50, 8)), rng.normal(size=(20, 8))
+    whole = nearest(asked, known)
+    monkeypatch.setattr("vlp.evaluation.nearest._ASKED_AT_ONCE", 7)
+    np.testing.assert_array_equal(nearest(asked, known), whole)
+    assert nearest(asked[:0], known).shape == (0,)
+
+
+def test_histograms_are_made_of_some_images_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vlp.evaluation.nearest._IMAGES_AT_ONCE", 4)
+    images = np.random.default_rng(0).integers(0, 256, (10, 3, 3, 3)).astype(np.uint8)
+    read: list[int] = []
+
+    def of(rows: list[int]) -> np.ndarray:
+        read.append(len(rows))
+        return images[rows]
+
+    np.testing.assert_array_equal(colours_of(of, np.arange(10)[::-1]), colour_histograms(images[::-1]))
+    assert read == [4, 4, 2]
 
 
 def test_some_rows_are_evenly_spread_and_few_stay_whole() -> None:

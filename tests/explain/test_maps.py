@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from support import models, scenes
+from support import models, scenes, watching
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.explain import subjects
 from vlp.explain.maps import ExplainError, heat
@@ -88,6 +88,20 @@ def test_what_is_explained_is_what_the_task_says(asked: Any) -> None:
     assert float(inside) == pytest.approx(float(outside), abs=1e-4)
     two = first.probability(np.stack([picture, np.full_like(picture, 128)]))
     assert two.shape == (2,) and (two >= 0).all() and (two <= 1).all() and two[0] != two[1]
+
+
+def test_many_pictures_are_looked_at_some_at_a_time(asked: Any) -> None:
+    (first, second), picture = asked
+    many = np.repeat(picture[None], 150, axis=0)
+    many[::2] = 128
+    with torch.no_grad(), watching.rows(first.task.model.image_encoder) as seen:
+        found = first.probability(many)
+    assert seen == [64, 64, 22]
+    assert found[1] != found[0] and np.ptp(found[::2]) < 1e-5 and np.ptp(found[1::2]) < 1e-5
+    with torch.no_grad(), watching.rows(first.task.model.image_encoder) as seen:
+        second.probability(many)
+    remembered = second.token is not None  # the words of a caption are asked about the same pictures
+    assert seen == ([] if remembered else [64, 64, 22])
 
 
 def test_a_prefix_decoder_is_read_where_it_looks_at_the_picture(prepared: Prepared) -> None:

@@ -13,7 +13,10 @@ import numpy as np
 
 from vlp.evaluation.binary import Ranking
 from vlp.evaluation.intervals import Bootstrap
+from vlp.evaluation.slices import largest, more
 
+INTERVALS = 200
+"""At most so many classes are ranked anew in every resample."""
 AVERAGES = ("macro_precision", "macro_recall", "macro_f1")
 
 
@@ -49,7 +52,9 @@ def macro(
 def macro_roc_auc(targets: np.ndarray, scores: np.ndarray, bootstrap: Bootstrap) -> dict[str, float | list[float]]:
     """``macro_roc_auc``, the mean over classes of one against the rest, with its interval.
 
-    A class that all or none of the rows have ranks nothing and does not count.
+    A class that all or none of the rows have ranks nothing and does not count. A resample that lacks one of the others
+    says nothing of it: it counts there as it does in all rows, so that a rare class neither drops out of the mean nor
+    is a zero in it. Of more than ``INTERVALS`` classes there is no interval (NaN): each would be ranked every time.
 
     Args:
         targets: bool [N, K].
@@ -57,32 +62,40 @@ def macro_roc_auc(targets: np.ndarray, scores: np.ndarray, bootstrap: Bootstrap)
         bootstrap: of the same N rows.
     """
     ranked = np.flatnonzero(targets.any(0) & ~targets.all(0))
-    rankings = [Ranking(targets[:, k], scores[:, k]) for k in ranked]
-    if not rankings:
-        return {"macro_roc_auc": float("nan"), "macro_roc_auc_ci95": [float("nan")] * 2}
-
-    def mean(weights: np.ndarray) -> np.ndarray:
-        each = np.stack([ranking.roc_auc(weights) for ranking in rankings])
-        known = np.isfinite(each)
-        # A small resample may lack a class, and then has one class less to rank.
-        return np.asarray(np.where(known, each, 0).sum(0) / np.maximum(known.sum(0), 1))
-
     everything = np.ones((1, len(targets)), np.float32)
-    return {"macro_roc_auc": float(mean(everything)[0]), "macro_roc_auc_ci95": list(bootstrap.weighted(mean))}
+    each = np.array([Ranking(targets[:, k], scores[:, k]).roc_auc(everything)[0] for k in ranked])
+    unknown = [float("nan")] * 2
+    if not len(ranked):
+        return {"macro_roc_auc": float("nan"), "macro_roc_auc_ci95": unknown}
+    found: dict[str, float | list[float]] = {"macro_roc_auc": float(each.mean()), "macro_roc_auc_ci95": unknown}
+    if len(ranked) <= INTERVALS:
+        rankings = [Ranking(targets[:, k], scores[:, k]) for k in ranked]
+
+        def mean(weights: np.ndarray) -> np.ndarray:
+            drawn = np.stack([ranking.roc_auc(weights) for ranking in rankings])
+            return np.asarray(np.where(np.isfinite(drawn), drawn, each[:, None]).mean(0))
+
+        found["macro_roc_auc_ci95"] = list(bootstrap.weighted(mean))
+    return found
 
 
 def by_class(targets: np.ndarray, called: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, float | int]]:
-    """Precision, recall and F1 of each class that has rows or was called, beside its size (rows that have it)."""
+    """Precision, recall and F1 of each class that has rows or was called, beside its size (rows that have it).
+
+    Of more classes than ``slices.MOST`` the largest have an entry of their own, and the rest one together, named by how
+    many they are: the means over them, their sizes added up.
+    """
     counts = _Counts(targets, called).by_class(np.ones((1, len(targets))))
     sizes = np.asarray(targets).sum(axis=0)
-    return {
-        name: {
-            **{figure.removeprefix("macro_"): float(counts[figure][0, k]) for figure in AVERAGES},
-            "size": int(sizes[k]),
-        }
-        for k, name in enumerate(names)
-        if np.isfinite(counts["macro_f1"][0, k])
-    }
+    counted = np.flatnonzero(np.isfinite(counts["macro_f1"][0]))
+    own, rest = largest(counted, sizes[counted])
+
+    def figures(some: np.ndarray) -> dict[str, float | int]:
+        means = {figure.removeprefix("macro_"): float(counts[figure][0, some].mean()) for figure in AVERAGES}
+        return {**means, "size": int(sizes[some].sum())}
+
+    found = {names[k]: figures(np.array([k])) for k in own.tolist()}
+    return found | ({more(len(rest)): figures(rest)} if len(rest) else {})
 
 
 class _Counts:

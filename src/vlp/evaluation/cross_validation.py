@@ -12,6 +12,7 @@ https://arxiv.org/abs/1805.08974; ridge classification with leave-one-out scores
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isfinite, nan
 from statistics import fmean, stdev
 from typing import Any
 
@@ -52,6 +53,9 @@ def cross_validate(
 ) -> dict[str, Any]:
     """Mean, standard deviation and each fold's figure of a linear head on frozen features.
 
+    A fold in which the figure is not defined (macro F1 where no record has a class and none was called) is left out of
+    mean and deviation, is NaN among ``folds``, and ``undefined_folds`` says how many there are.
+
     Args:
         features: [N, D]; standardised here, by the fitting folds' own mean and deviation.
         targets: bool [N, K].
@@ -64,7 +68,7 @@ def cross_validate(
         ridge: weight of the penalty, in units of one standardised feature's variance a row.
 
     Raises:
-        ValueError: fewer than two groups.
+        ValueError: fewer than two groups, or no fold with a figure.
     """
     from sklearn.model_selection import GroupKFold  # here: it takes seconds, and not every task has classes
 
@@ -81,7 +85,11 @@ def cross_validate(
         else:
             called = found >= _thresholds(targets[fitting], head.left_out)
         scores.append(metric(targets[held_out], called))
-    return {"mean": fmean(scores), "std": stdev(scores), "folds": scores}
+    known = [score for score in scores if isfinite(score)]
+    if not known:
+        raise ValueError(f"cross-validation: in none of the {count} folds has a record any class, and none was called")
+    summary = {"mean": fmean(known), "std": stdev(known) if len(known) > 1 else nan, "folds": scores}
+    return summary | ({"undefined_folds": count - len(known)} if len(known) < count else {})
 
 
 def _thresholds(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ import numpy as np
 
 Interval = tuple[float, float]
 RESAMPLES = 1000
+UNDEFINED = 0.05
+"""The largest share of resamples without the statistic that an interval may pass over."""
 _CELLS = 2_000_000  # weights held at once: bounds memory, not the result
 
 
@@ -65,10 +67,14 @@ class Bootstrap:
         return {name: self._percentiles(np.concatenate([chunk[name] for chunk in chunks])) for name in chunks[0]}
 
     def _percentiles(self, values: np.ndarray) -> Interval:
-        """The middle 95 % of the resamples in which the statistic is defined; NaN where nothing can be said."""
+        """The middle 95 % of the resamples; NaN where nothing can be said.
+
+        A few may be without the statistic. More than ``UNDEFINED`` of them, and the others are not what chance gives,
+        but what it gives where the rare case happens to be drawn: with one true row, that row every time.
+        """
         defined = values[np.isfinite(values)]
         # One group resamples to itself: that would read as certainty, and is ignorance.
-        if not len(defined) or self._counts.shape[1] < 2:
+        if len(defined) < (1 - UNDEFINED) * len(values) or self._counts.shape[1] < 2:
             return (float("nan"), float("nan"))
         low, high = np.percentile(defined, [2.5, 97.5])
         return (float(low), float(high))

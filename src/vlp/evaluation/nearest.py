@@ -5,10 +5,13 @@ Pure functions of arrays; the embedding may be a network's, or a histogram of co
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 LEVELS = 4
 """Of each of red, green and blue that a histogram tells apart."""
+_IMAGES_AT_ONCE, _ASKED_AT_ONCE = 256, 1024  # bound memory, not the result
 
 
 def colour_histograms(images: np.ndarray) -> np.ndarray:
@@ -32,13 +35,26 @@ def evenly(rows: np.ndarray, most: int) -> np.ndarray:
     return np.asarray(rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)])
 
 
-def cosines(asked: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Cosine of each of ``asked`` [Q, D] and each of ``known`` [K, D], both about the mean of ``known``: [Q, K].
+def colours_of(images: Callable[[list[int]], np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """Histograms of the images of those rows, float64 [n, 64]; no more than some of the images are held at once.
 
-    What all images have in common says nothing of which are alike.
+    Args:
+        images: rows → uint8 [n, S, S, 3].
+        rows: int64 [n].
+    """
+    some = [rows[start : start + _IMAGES_AT_ONCE].tolist() for start in range(0, len(rows), _IMAGES_AT_ONCE)]
+    return np.concatenate([colour_histograms(images(each)) for each in some] or [np.empty((0, LEVELS**3))])
+
+
+def nearest(asked: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which of ``known`` [K, D] is nearest each of ``asked`` [Q, D] by cosine about the mean of ``known``: int64 [Q].
+
+    What all images have in common says nothing of which are alike. Of equally near ones the first.
     """
     mean = known.mean(0)
-    return np.asarray(unit(asked - mean) @ unit(known - mean).T)
+    directions = unit(known - mean).T
+    some = [asked[start : start + _ASKED_AT_ONCE] for start in range(0, len(asked), _ASKED_AT_ONCE)]
+    return np.concatenate([(unit(each - mean) @ directions).argmax(1) for each in some] or [np.empty(0, np.int64)])
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

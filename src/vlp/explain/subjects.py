@@ -65,8 +65,7 @@ def statement(task: Matching, ids: np.ndarray) -> Subject:
     said = _ids(ids)
 
     def logits(images: Tensor) -> Tensor:
-        image = task.model.encode_image(images)
-        return _in_parts(lambda some: task.logits(image.index(some), *_repeated(said, len(some))), len(images))
+        return _in_parts(images, lambda some: task.logits(task.model.encode_image(some), *_repeated(said, len(some))))
 
     def inside(grid: Tensor) -> Inside:
         with _Fused(task.model.fusion, said.shape[1], grid.shape[1]) as fused:
@@ -94,8 +93,7 @@ def answer(task: Answering, ids: np.ndarray, chosen: int) -> Subject:
     temperature = float(task.decision.get("temperature", 1.0))
 
     def every(images: Tensor) -> Tensor:
-        image = task.model.encode_image(images)
-        return _in_parts(lambda some: task.logits(image.index(some), *_repeated(said, len(some))), len(images))
+        return _in_parts(images, lambda some: task.logits(task.model.encode_image(some), *_repeated(said, len(some))))
 
     def margin(logits: Tensor) -> Tensor:
         """Against all other answers: what is added to all of them alike explains none."""
@@ -130,20 +128,24 @@ def words(task: Captioning, ids: np.ndarray, names: list[str]) -> list[Subject]:
     def logits(grid: Tensor) -> Tensor:
         return task.decoder(grid, read.expand(len(grid), -1), torch.arange(len(grid))).float()
 
+    def every(images: Tensor) -> Tensor:
+        return logits(task.model.image_encoder(images).tokens)
+
+    def chances(images: Tensor) -> Tensor:
+        """[B, L]: of the wanted token at every place, not of the whole vocabulary."""
+        own = torch.tensor(wanted)[None, :, None].expand(len(images), -1, -1)
+        return every(images).softmax(2).gather(2, own).squeeze(2)
+
     remembered: dict[int, tuple[np.ndarray, Tensor]] = {}
 
     def probabilities(images: np.ndarray) -> Tensor:
-        """Of every token at every place; pictures that one word was asked about serve the others, too."""
+        """Of every wanted token; pictures that one word was asked about serve the others, too."""
         known = remembered.get(id(images))
         if known is None or known[0] is not images:
             if len(remembered) > _REMEMBERED:
                 remembered.clear()
-            remembered[id(images)] = known = (images, every(pictures(images)).softmax(2))
+            remembered[id(images)] = known = (images, _in_parts(pictures(images), chances))
         return known[1]
-
-    def every(images: Tensor) -> Tensor:
-        grid = task.model.image_encoder(images).tokens
-        return _in_parts(lambda some: logits(grid[some]), len(images))
 
     def subject(place: int) -> Subject:
         token = wanted[place]
@@ -163,8 +165,8 @@ def words(task: Captioning, ids: np.ndarray, names: list[str]) -> list[Subject]:
             said=names[place],
             task=task,
             inside=inside,
-            logit=lambda images: margin(every(images)),
-            probability=lambda images: probabilities(images)[:, place, token].numpy(),
+            logit=lambda images: _in_parts(images, lambda some: margin(every(some))),
+            probability=lambda images: probabilities(images)[:, place].numpy(),
             token=place,
         )
 
@@ -175,8 +177,9 @@ _AT_ONCE = 64
 _REMEMBERED = 64
 
 
-def _in_parts(read: Callable[[Tensor], Tensor], rows: int) -> Tensor:
-    return torch.cat([read(torch.arange(first, min(first + _AT_ONCE, rows))) for first in range(0, rows, _AT_ONCE)])
+def _in_parts(images: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor:
+    """``read`` of all images, some at a time: what it needs on the way is then bounded."""
+    return torch.cat([read(some) for some in images.split(_AT_ONCE)])
 
 
 def pictures(images: np.ndarray) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor
 from vlp.data.loading import Examples, Prepared, pad
 from vlp.data.questions import Questions, draw_questions, questions, vocabulary
 from vlp.models.answers import AnswerHead, hide_end
+from vlp.models.nothing import nothing
 from vlp.objectives.base import Collated, Drawn, Objective, ObjectiveParams, Sizes, Step
 
 
@@ -41,6 +42,7 @@ class Head(Objective):
         self.params = params
         self.pad_id, self.mask_id = prepared.pad_id, prepared.mask_id
         self.answers = vocabulary(prepared.summary.get("answers", {}), params.answers, params.min_count)
+        self.rows = self.answers
         if len(self.answers) < 2:
             raise ValueError(
                 f"pretrain.objectives.answering: {prepared.folder}: {len(self.answers)} answers that "
@@ -67,7 +69,7 @@ class Head(Objective):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         if "question" not in step.batch.texts:  # no image of this batch has a question of a known answer
-            return {self.losses[0]: torch.stack([weight.sum() for weight in self.head.parameters()]).sum() * 0.0}
+            return {self.losses[0]: nothing(self.head.parameters())}
         asked = step.batch.texts["question"]
         assert asked.targets is not None
         logits = self.head(step.fused("question"), asked.attention_mask)

@@ -43,8 +43,8 @@ class Sizes:
     text: int
     fused: int
     grid: tuple[int, int]
-    has_tokens: bool = True
-    positions: int = 512
+    has_tokens: bool
+    positions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +203,9 @@ class Objective(nn.Module, ABC):
     """Whether it reads fused features; if none of a phase does, the fusion block is not trained."""
     reads_text: ClassVar[bool] = True
     """Whether it needs texts at all; if none of a phase does, only the image encoder runs."""
+    rows: Sequence[str] = ()
+    """Whose each row of its output is, where they are somebody's (labels, answers): saved with it, for whoever starts
+    from it may know others."""
     reads_captions: ClassVar[bool] = True
     """Whether it needs the captions drawn for the batch; if none of a phase does, none are drawn and encoded."""
 

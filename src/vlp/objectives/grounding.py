@@ -28,6 +28,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vlp.data.loading import Examples, Prepared, TokenIds, draw, pad
+from vlp.models.nothing import nothing
 from vlp.objectives.base import Collated, Drawn, Objective, ObjectiveParams, Sizes, Step
 
 LEAST_MASS = 1e-4
@@ -126,10 +127,8 @@ class Head(Objective):
         asked_BL, between_BL = (~targets[name].isnan().any(-1) for name in ("region_boxes", "region_steps"))
         # Once for all layers: a GPU waits wherever a mask is turned into places.
         asked_T, between_U = (mask.flatten().nonzero().squeeze(1) for mask in (asked_BL, between_BL))
-        # Of what this batch does not ask: its gradient is there, and zero.
-        nothing = sum(weight.sum() for weight in (*self.box.parameters(), *self.step.parameters())) * 0.0
         if not len(asked_T):
-            return {"grounding_loss": nothing + fused.tokens.sum() * 0.0}
+            return {"grounding_loss": nothing((*self.parameters(), fused.tokens))}
         box_loss = F.l1_loss(
             self.box(_chosen(fused.tokens, asked_T)).float(), _chosen(targets["region_boxes"], asked_T)
         )
@@ -141,7 +140,7 @@ class Head(Objective):
             )
             loss = loss + self.params.step_weight * found["step_error"]
         else:
-            loss = loss + nothing
+            loss = loss + nothing(self.step.parameters())
         places_TP = _chosen(targets["region_places"], asked_T)
         looks = [_chosen(attention[:, : self.params.heads].mean(1), asked_T).float() for attention in fused.attention]
         mass = torch.stack([(look_TP * places_TP).sum(-1) for look_TP in looks])

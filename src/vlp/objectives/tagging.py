@@ -45,6 +45,7 @@ class Head(Objective):
                 f"pretrain.objectives.tagging: {prepared.folder} has no label that {params.min_count} records share; "
                 "remove the objective or lower min_count"
             )
+        self.rows = names
         self.number = {name: number for number, name in enumerate(names)}
         self.logits = nn.Linear(sizes.image, len(names))
         # Most labels are absent from most pictures: start from there.

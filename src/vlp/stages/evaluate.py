@@ -11,12 +11,12 @@ from pydantic import Field, field_validator
 
 from vlp import params as parameters
 from vlp import plugins
-from vlp.data.loading import Examples, Prepared
+from vlp.data.loading import Prepared
 from vlp.evaluation.cross_validation import METRICS, cross_validate
 from vlp.files import atomic, write_csv, write_json, write_jsonl
 from vlp.params import Section
 from vlp.stages.base import run
-from vlp.tasks.base import Task
+from vlp.tasks.base import Frozen
 from vlp.training.determinism import seed_everything
 
 PREPARED = Path("data/prepared")
@@ -59,7 +59,7 @@ def main() -> None:
     task = plugins.find("vlp.tasks", name).Task.load(TASKS / name, prepared)
     test = prepared.split("test")
     found = task.evaluate(test, params.seed, params.evaluate.resamples)
-    found.metrics.update(_cross_validation(task, test, params))
+    found.metrics.update(_cross_validation(found.frozen, params))
     with atomic(REPORTS / name, folder=True) as folder:
         write_json(folder / "metrics.json", found.metrics)
         write_jsonl(folder / "predictions.jsonl", found.predictions)
@@ -70,11 +70,10 @@ def main() -> None:
     write_json(f"metrics/{name}.json", found.metrics)
 
 
-def _cross_validation(task: Task, test: Examples, params: Params) -> dict[str, Any]:
+def _cross_validation(frozen: Frozen | None, params: Params) -> dict[str, Any]:
     """``cross_validation``: mean, std, folds and which figure; nothing where a task has no classes."""
     folds = params.evaluate.cross_validation.folds
-    frozen = task.frozen(test) if folds else None
-    if frozen is None:
+    if frozen is None or not folds:
         return {}
     found = cross_validate(
         frozen.features,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -22,9 +22,12 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vlp.data.loading import Examples, Prepared
+from vlp.data.loading import Examples, Prepared, TokenIds
+from vlp.models import heads
 from vlp.models.features import ImageFeatures
+from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
+from vlp.models.nothing import nothing
 from vlp.params import Section
 from vlp.recipe import Recipe, TransferParams
 from vlp.records import Batch
@@ -53,21 +56,6 @@ class ExportPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What evaluating a task yields.
-
-    ``metrics`` by the names of the metrics contract; ``plots`` file name → rows, for ``dvc plots``;
-    ``predictions`` one row an input, for reports that compare two models record by record; ``pictures`` file
-    name → uint8 [H, W, 3], for a person to look at.
-    """
-
-    metrics: dict[str, Any]
-    plots: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    predictions: list[dict[str, Any]] = field(default_factory=list)
-    pictures: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Frozen:
     """N rows of a split as the frozen backbone sees them, for cross-validation of a linear head.
 
@@ -82,6 +70,24 @@ class Frozen:
     metric: Literal["accuracy", "macro_f1"]
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What evaluating a task yields.
+
+    ``metrics`` by the names of the metrics contract; ``plots`` file name → rows, for ``dvc plots``;
+    ``predictions`` one row an input, for reports that compare two models record by record; ``pictures`` file
+    name → uint8 [H, W, 3], for a person to look at; ``frozen``: what a linear head would be fitted to, None where the
+    task's answer is no choice among classes. It is what stood before the heads on the way to the metrics: nothing is
+    passed over twice for it.
+    """
+
+    metrics: dict[str, Any]
+    plots: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
+    frozen: Frozen | None = None
+
+
 class Task(nn.Module, ABC):
     """A head on the backbone.
 
@@ -93,6 +99,8 @@ class Task(nn.Module, ABC):
 
     params_class: ClassVar[type[TaskParams]]
     name: ClassVar[str]
+    rows: Sequence[str] = ()
+    """Whose each row of the head's output is, where they are somebody's: labels, answers. Saved with it."""
 
     def __init__(self, params: TaskParams, model: VLPModel, prepared: Prepared) -> None:
         super().__init__()
@@ -113,11 +121,11 @@ class Task(nn.Module, ABC):
 
     def _nothing(self) -> Tensor:
         """The loss of a batch that has nothing to teach: zero, and so are the gradients of all that is trained."""
-        return 0.0 * torch.stack([each.sum() for each in self.parameters() if each.requires_grad]).sum()
+        return nothing(each for each in self.parameters() if each.requires_grad)
 
     @abstractmethod
-    def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
-        """Take over what pre-training's heads (by objective name) already learned, where the shapes are the same."""
+    def warm_start(self, objectives: Mapping[str, Head]) -> None:
+        """Take over what pre-training's heads (by objective name) already learned: rows by what they are about."""
 
     def prepare(self, train: Examples, seed: int) -> None:
         """Measure on the train split whatever must be known before the first step. Called once, before training."""
@@ -138,10 +146,6 @@ class Task(nn.Module, ABC):
     def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:
         """Measure on the test split, intervals and baselines included."""
 
-    def frozen(self, test: Examples) -> Frozen | None:
-        """What a linear head would be fitted to; None where the task's answer is no choice among classes."""
-        return None
-
     @abstractmethod
     def export_parts(self) -> dict[str, ExportPart]:
         """The graphs to export, by name."""
@@ -156,7 +160,7 @@ class Task(nn.Module, ABC):
         save_file(self.head_state(), folder / "head.safetensors")
         # What the weights started from is no part of what they are: whoever loads them has nothing to transfer.
         params = self.params.model_dump(mode="json", exclude={"transfer"})
-        about = {"task": self.name, "params": params, "decision": self.decision}
+        about = {"task": self.name, "params": params, "decision": self.decision, "rows": list(self.rows)}
         (folder / "task.json").write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     @classmethod
@@ -164,19 +168,32 @@ class Task(nn.Module, ABC):
         """The task as ``save`` wrote it, in eval mode.
 
         Raises:
-            ValueError: the folder holds another task, or weights of other names or shapes.
+            ValueError: the folder holds another task, weights of other names or shapes, or a head of other labels or
+                answers than the data's.
         """
         about = json.loads((folder / "task.json").read_text(encoding="utf-8"))
         if about["task"] != cls.name:
             raise ValueError(f"{folder}: holds the task {about['task']!r}, not {cls.name!r}")
         params = cls.params_class.model_validate_json(json.dumps(about["params"]))
         task = cls(params, VLPModel.from_pretrained(folder), prepared)
+        _check_rows(about.get("rows", []), task.rows, f"{folder}/task.json", prepared)
         missing, unexpected = task.load_state_dict(load_file(folder / "head.safetensors"), strict=False)
         wrong = [name for name in missing if not name.startswith("model.")] + list(unexpected)
         if wrong:
             raise ValueError(f"{folder}/head.safetensors: does not fit this head: {', '.join(wrong)}")
         task.decision = about["decision"]
         return task.eval()
+
+
+def _check_rows(theirs: Sequence[str], own: Sequence[str], where: str, prepared: Prepared) -> None:
+    if list(theirs) == list(own):
+        return
+    other = sorted(set(theirs) ^ set(own))
+    which = f"{other[0]!r} is of one of them only" if other else "they stand in another order"
+    raise ValueError(
+        f"{where}: its head is of {len(theirs)} labels or answers, {prepared.folder} has {len(own)}, and {which}: "
+        "train the task on this data, or prepare the data as it was"
+    )
 
 
 def image_part(model: VLPModel, images: Tensor) -> ExportPart:
@@ -242,6 +259,16 @@ def grey(model: VLPModel, image_size: int) -> ImageFeatures:
     return model.encode_image(torch.full((1, image_size, image_size, 3), 128, dtype=torch.uint8))
 
 
+def distinct(texts: Sequence[TokenIds]) -> tuple[list[TokenIds], np.ndarray]:
+    """Each text once, short ones first so that batches of them are padded little, and int64 [N]: which each is.
+
+    Without its picture a text has one answer, however many pictures it is about.
+    """
+    known = sorted({ids.tobytes(): ids for ids in texts}.values(), key=len)
+    number = {ids.tobytes(): place for place, ids in enumerate(known)}
+    return known, np.array([number[ids.tobytes()] for ids in texts], np.int64)
+
+
 class _Image(nn.Module):
     def __init__(self, model: VLPModel) -> None:
         super().__init__()
@@ -252,6 +279,6 @@ class _Image(nn.Module):
         return features.tokens, features.pooled
 
 
-def pretrained_heads(folder: Path) -> dict[str, dict[str, Tensor]]:
+def pretrained_heads(folder: Path) -> dict[str, Head]:
     """The heads that pre-training left beside the backbone, by objective: what ``warm_start`` is given."""
-    return {path.stem: load_file(path) for path in sorted((folder / "objectives").glob("*.safetensors"))}
+    return {path.stem: heads.read(path) for path in sorted((folder / "objectives").glob("*.safetensors"))}

@@ -10,11 +10,11 @@ from typing import Any, Self
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vlp import plugins
 from vlp.data.loading import Augmenter, Examples, Plans, Prepared, draw, in_order, loader, pad
+from vlp.models import heads
 from vlp.models.modeling import VLPModel
 from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Sizes, Step
 from vlp.params import Section, parse
@@ -162,7 +162,7 @@ class Pretraining(nn.Module):
         self.model.save_pretrained(folder)
         (folder / "objectives").mkdir()
         for name, head in self.heads.items():
-            save_file(head.state_dict(), folder / "objectives" / f"{name}.safetensors")
+            heads.write(heads.Head(head.state_dict(), head.rows), folder / "objectives" / f"{name}.safetensors")
 
 
 def pretrain(

@@ -64,13 +64,27 @@ def test_both_think_the_same_likely_at_every_place(task: Task, predictor: Predic
     places, words = task.words.places, task.words.count
     for request in made.requests:
         by_torch = made.by_torch(request)
-        assert by_torch.shape == (places * 2 * words + 3 * 64 * 64,)
+        assert by_torch.shape == (places * 2 * words + 3 * 64 * 64 + task.params.candidates,)
         likely = by_torch[: places * 2 * words].reshape(places, 2, words)
         np.testing.assert_allclose(likely.sum(2), 1, atol=1e-9)
         assert np.abs(likely[:, 0] - likely[:, 1]).max() > 1e-3, "with the text and without it"
-        assert np.ptp(by_torch[-3 * 64 * 64 :]) > 0.1
+        assert np.ptp(by_torch[places * 2 * words :][: 3 * 64 * 64]) > 0.1
         np.testing.assert_allclose(made.by_runtime(request), by_torch, atol=1e-4)
     assert abs(measure(made).metric_drop) < 1e-3
+
+
+def test_the_metric_is_what_rounding_can_spoil(task: Task, predictor: Predictor, prepared: Prepared) -> None:
+    made = comparison(task, predictor, prepared.split("test"), samples=2)
+    scores = np.stack([made.by_torch(request) for request in made.requests])
+    exact, told = made.metric(scores.ravel()), task.words.places * 2 * task.words.count
+    assert 0 < exact < 2
+    flatter, turned, repainted = scores.copy(), scores.copy(), scores.copy()
+    flatter[:, :told] **= 0.5
+    turned[:, -task.params.candidates :] *= -1
+    repainted[:, told : -task.params.candidates] = 0.5
+    assert made.metric(turned.ravel()) < exact, "another candidate is kept than the truest"
+    assert made.metric(flatter.ravel()) != exact, "the words are thought otherwise"
+    assert made.metric(repainted.ravel()) == exact, "whoever tells them, the same words are the same picture"
 
 
 def test_the_kept_candidate_is_the_same(task: Task, predictor: Predictor, prepared: Prepared) -> None:

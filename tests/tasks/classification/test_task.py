@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from support import models, scenes
+from support import models, scenes, watching
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.evaluation.cross_validation import METRICS, cross_validate
+from vlp.models.heads import Head
 from vlp.params import parse
 from vlp.tasks.classification import Params, Task, labels
 from vlp.training.determinism import seed_everything
@@ -80,8 +81,17 @@ def test_its_metrics_have_the_names_of_the_contract(trained: Task, prepared: Pre
         assert sum(entry["size"] for entry in found[slices].values()) == 9 == found["images"]
 
 
+def test_evaluation_encodes_each_picture_once(trained: Task, prepared: Prepared) -> None:
+    test = prepared.split("test")
+    with watching.rows(trained.model.image_encoder) as seen:
+        found = trained.evaluate(test, seed=0, resamples=100)
+    assert sum(seen) == len(test)
+    assert found.frozen is not None
+
+
 def test_a_linear_head_on_its_frozen_features_is_cross_validated_by_group(trained: Task, prepared: Prepared) -> None:
-    frozen = trained.frozen(prepared.split("train"))
+    frozen = trained.evaluate(prepared.split("train"), seed=0, resamples=100).frozen
+    assert frozen is not None
     found = cross_validate(
         frozen.features, frozen.targets, frozen.groups, METRICS[frozen.metric], folds=3, seed=0, exclusive=False
     )
@@ -183,14 +193,17 @@ def test_without_a_contrastive_head_there_is_no_such_baseline(prepared: Prepared
     assert "zero_shot" not in again.evaluate(prepared.split("test"), seed=0, resamples=100).metrics
 
 
-def test_it_starts_from_the_tagging_head_where_the_labels_are_the_same(prepared: Prepared) -> None:
+def test_it_starts_from_the_tagging_head_label_by_label(prepared: Prepared) -> None:
     made = task(prepared)
-    count = len(made.labels)
-    before = made.grid.weight.clone()
-    made.warm_start({"tagging": {"logits.weight": torch.ones(count + 1, 128), "logits.bias": torch.ones(count + 1)}})
-    assert torch.equal(made.grid.weight, before)
-    made.warm_start({"tagging": {"logits.weight": torch.ones(count, 128), "logits.bias": torch.ones(count)}})
-    assert torch.equal(made.grid.weight, torch.ones(count, 128))
+    before, count = made.grid.weight.clone(), len(made.labels)
+    learnt = {"logits.weight": torch.randn(count, 128), "logits.bias": torch.randn(count)}
+    made.warm_start({"tagging": Head(learnt, ["not " + name for name in made.labels])})
+    made.warm_start({"tagging": Head(learnt)})
+    assert torch.equal(made.grid.weight, before), "as many labels are not the same labels"
+    made.warm_start({"tagging": Head(learnt, [*made.labels[1:], "another"])})
+    assert torch.equal(made.grid.weight[0], before[0])
+    assert torch.equal(made.grid.weight[1:], learnt["logits.weight"][:-1])
+    assert torch.equal(made.grid.bias[1:], learnt["logits.bias"][:-1])
 
 
 def test_what_is_not_looked_through_is_not_trained(prepared: Prepared) -> None:

@@ -13,7 +13,7 @@ from support import models, scenes
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.params import parse
 from vlp.records import Batch, Texts
-from vlp.tasks.generation import Params, Task
+from vlp.tasks.generation import Params, Task, report
 from vlp.tasks.generation.report import prompts
 from vlp.training.determinism import seed_everything
 from vlp.training.loop import fit
@@ -193,3 +193,10 @@ def test_expressions_in_a_row_say_what_is_told_first(prepared: Prepared) -> None
             seen += 1
             assert bool((order == order[0]).all()), "told in that order alone"
     assert seen >= 12
+
+
+def test_a_random_picture_is_another_record_s_and_not_its_neighbour_s() -> None:
+    found = report.others(50, seed=0)
+    assert sorted(found) == list(range(50)) and all(place != other for place, other in enumerate(found))
+    assert sum(abs(place - other) == 1 for place, other in enumerate(found)) < 10
+    assert found == report.others(50, seed=0) and report.others(1, seed=0) == [0]

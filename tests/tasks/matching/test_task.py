@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from support import models, scenes
+from support import models, scenes, watching
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.evaluation.cross_validation import METRICS, cross_validate
 from vlp.params import parse
@@ -92,9 +92,18 @@ def test_without_the_words_a_picture_has_one_score(trained: Task, prepared: Prep
     assert not np.allclose(mute, trained.score(test, pairs.row, pairs.true))
 
 
+def test_evaluation_encodes_each_picture_once(trained: Task, prepared: Prepared) -> None:
+    test = prepared.split("test")
+    with watching.rows(trained.model.image_encoder) as seen:
+        found = trained.evaluate(test, seed=0, resamples=100)
+    assert sum(seen) == len(test) + 1, "those of the split, and one that shows nothing"
+    assert found.frozen is not None
+
+
 def test_a_linear_head_on_its_frozen_features_is_cross_validated_by_group(trained: Task, prepared: Prepared) -> None:
     train = prepared.split("train")
-    frozen, captions = trained.frozen(train), int(train.lengths("captions").sum())
+    frozen, captions = trained.evaluate(train, seed=0, resamples=100).frozen, int(train.lengths("captions").sum())
+    assert frozen is not None
     assert frozen.features.shape == (2 * captions, 32) and len(frozen.groups) == 2 * captions
     assert frozen.targets[:, 0].mean() == 0.5
     found = cross_validate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vlp.evaluation.ranking import ranks
 from vlp.tasks.retrieval.scores import IMAGE_TO_TEXT, TEXT_TO_IMAGE, Scores, directions, shortlist
 
 SIMILARITY = np.array([[4.0, 3.0, 1.0], [1.0, 2.0, 3.0]])
@@ -35,3 +36,11 @@ def test_seen_from_the_texts_everything_is_turned() -> None:
     turned, answers = seen[TEXT_TO_IMAGE]
     assert turned.similarity.tolist() == SIMILARITY.T.tolist()
     assert turned.matching.tolist() == (-SIMILARITY.T).tolist() and answers.tolist() == right.T.tolist()
+
+
+def test_of_equal_candidates_the_first_queries_have_no_advantage() -> None:
+    # Nothing is told apart, and query i's answer stands at place i. Three of ten come first, as by chance, but by lot.
+    same = np.zeros((10, 10))
+    placed = ranks(Scores(same, same).ranked(weight=1.0, rerank=3), np.eye(10, dtype=bool))
+    first = np.flatnonzero(placed <= 3).tolist()
+    assert len(first) == 3 and first != [0, 1, 2]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from support import models, scenes
+from support import models, scenes, watching
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.params import parse
 from vlp.tasks.retrieval import Params, Task
-from vlp.tasks.retrieval.candidates import gather
+from vlp.tasks.retrieval.candidates import cut, gather
 from vlp.training.determinism import seed_everything
 from vlp.training.loop import fit
 
@@ -59,11 +59,11 @@ def test_it_finds_what_it_was_trained_on(trained: Task, prepared: Prepared) -> N
 def test_its_metrics_have_the_names_of_the_contract(trained: Task, prepared: Prepared) -> None:
     found = trained.evaluate(prepared.split("test"), seed=0, resamples=100)
     for direction in ("image_to_text", "text_to_image"):
-        for cut in (1, 5, 10):
+        for k in (1, 5, 10):
             for way in ("", "first_stage_", "single_caption_"):
-                low, high = found.metrics[f"{way}{direction}_r{cut}_ci95"]
-                assert low <= found.metrics[f"{way}{direction}_r{cut}"] <= high
-            assert found.metrics[f"random_{direction}_r{cut}"] == pytest.approx(min(cut / 9, 1))
+                low, high = found.metrics[f"{way}{direction}_r{k}_ci95"]
+                assert low <= found.metrics[f"{way}{direction}_r{k}"] <= high
+            assert found.metrics[f"random_{direction}_r{k}"] == pytest.approx(min(k / 9, 1))
         assert sum(each["size"] for each in found.metrics[f"{direction}_r1_by_objects"].values()) == 9
         # The candidate's own description is true, so more first answers are judged right than are the record's own.
         assert found.metrics[f"judged_{direction}_r1"] >= found.metrics[f"{direction}_r1"]
@@ -119,7 +119,23 @@ def test_only_the_shortlist_is_looked_at_again(trained: Task, prepared: Prepared
     found = gather(test, 9, 4)
     looked = ~np.isnan(trained.score(test, found).matching)
     assert (looked.sum(1) >= 5).all() and (looked.sum(0) >= 5).all() and not looked.all()
-    assert np.isnan(trained.score(test, found, first_stage_only=True).matching).all()
+
+
+def test_each_caption_by_itself_is_scored_on_the_way(trained: Task, prepared: Prepared) -> None:
+    test = prepared.split("test")
+    found = gather(test, 9, 4)
+    single = cut(test, found.rows, 1)
+    each = trained.score(test, found).captions
+    assert each is not None and each.shape == single.right.shape
+    np.testing.assert_allclose(each, trained.score(test, single).similarity, atol=1e-4)
+    assert trained.score(test, single).captions is None
+
+
+def test_evaluation_encodes_each_picture_once(trained: Task, prepared: Prepared) -> None:
+    test = prepared.split("test")
+    with watching.rows(trained.model.image_encoder) as seen:
+        trained.evaluate(test, seed=0, resamples=100)
+    assert sum(seen) == 9
 
 
 def test_what_is_saved_comes_back_and_scores_the_same(trained: Task, prepared: Prepared, tmp_path: Path) -> None:

@@ -162,3 +162,11 @@ def test_a_fusion_without_places_or_tokens_can_be_decoded(prepared: Prepared, fu
     losses = made(batch)
     losses["mask_loss"].backward()
     assert all(torch.isfinite(value) for value in losses.values())
+
+
+def test_some_records_are_of_all_parts_of_a_split(trained: Task, prepared: Prepared) -> None:
+    train = prepared.split("train")
+    rows = np.unique(np.concatenate([some.row for some in trained.found(train, at_most=5)]))
+    assert len(rows) == 5 and rows[0] == 0 and rows[-1] == len(train) - 1
+    for some in trained.found(train, at_most=5):
+        np.testing.assert_array_equal(some.images[some.place], train.images(some.row.tolist()).numpy())

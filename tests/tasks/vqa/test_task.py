@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from support import models, scenes
+from support import models, scenes, watching
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.evaluation.cross_validation import METRICS, cross_validate
+from vlp.models.heads import Head
 from vlp.params import parse
 from vlp.tasks.vqa import Params, Task
 from vlp.training.determinism import seed_everything
@@ -67,9 +69,18 @@ def test_its_metrics_have_the_names_of_the_contract_and_an_interval_each(trained
     assert set(found.plots) == {"calibration", "confusion", "types"}
 
 
+def test_evaluation_encodes_each_picture_once(trained: Task, prepared: Prepared) -> None:
+    test = prepared.split("test")
+    with watching.rows(trained.model.image_encoder) as seen:
+        found = trained.evaluate(test, seed=0, resamples=100)
+    assert sum(seen) == len(test) + 1, "those of the split, and one that shows nothing"
+    assert found.frozen is not None
+
+
 def test_a_linear_head_on_its_frozen_features_is_cross_validated_by_group(trained: Task, prepared: Prepared) -> None:
     train = prepared.split("train")
-    frozen = trained.frozen(train)
+    frozen = trained.evaluate(train, seed=0, resamples=100).frozen
+    assert frozen is not None
     assert frozen.features.shape == (len(trained.asked(train)), 64) and (frozen.targets.sum(1) == 1).all()
     found = cross_validate(
         frozen.features, frozen.targets, frozen.groups, METRICS[frozen.metric], folds=3, seed=0, exclusive=True
@@ -134,15 +145,38 @@ def test_yes_and_no_start_from_the_matching_head_and_words_from_the_masked_text_
     assert torch.equal(made.head.masked.decoder.weight[unknown], before[unknown])
 
 
-def test_it_starts_from_the_answering_head_where_that_knows_the_same_answers(prepared: Prepared) -> None:
+def test_it_starts_from_the_answering_head_answer_by_answer(prepared: Prepared) -> None:
+    made, answers = task(prepared), task(prepared).answers
+    learnt = {f"head.{name}": torch.randn_like(value) for name, value in made.head.state_dict().items()}
+    made.warm_start({"answering": Head(learnt, answers)})
+    assert all(torch.equal(value, learnt[f"head.{name}"]) for name, value in made.head.state_dict().items())
+    turned = task(prepared)
+    turned.warm_start({"answering": Head(learnt, answers[::-1])})
+    assert torch.equal(turned.head.pooled.weight, learnt["head.pooled.weight"].flip(0))
+    assert torch.equal(turned.head.masked.decoder.bias, learnt["head.masked.decoder.bias"].flip(0))
+    assert torch.equal(turned.head.masked.dense.weight, learnt["head.masked.dense.weight"])
+    fewer = task(prepared, answers=2)
+    fewer.warm_start({"answering": Head(learnt, answers)})
+    assert torch.equal(fewer.head.pooled.bias, learnt["head.pooled.bias"][:2])
+
+
+def test_a_head_of_other_answers_is_not_loaded(trained: Task, prepared: Prepared, tmp_path: Path) -> None:
+    trained.save(tmp_path)
+    about = json.loads((tmp_path / "task.json").read_text())
+    about["rows"][0] = "perhaps"
+    (tmp_path / "task.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=r"task\.json: its head is of \d+ labels or answers, .* is of one of them"):
+        Task.load(tmp_path, prepared)
+
+
+@pytest.mark.parametrize("rows", ["others", "nobody's"])
+def test_as_many_answers_are_not_the_same_answers(prepared: Prepared, rows: str) -> None:
     made = task(prepared)
     learnt = {f"head.{name}": torch.full_like(value, 0.5) for name, value in made.head.state_dict().items()}
-    made.warm_start({"answering": learnt})
-    assert all(bool((value == 0.5).all()) for value in made.head.state_dict().values())
-    fewer = task(prepared, answers=2)
-    before = {name: value.clone() for name, value in fewer.head.state_dict().items()}
-    fewer.warm_start({"answering": learnt})
-    assert all(torch.equal(value, before[name]) for name, value in fewer.head.state_dict().items())
+    before = {name: value.clone() for name, value in made.head.state_dict().items()}
+    theirs = [f"not {answer}" for answer in made.answers] if rows == "others" else []
+    made.warm_start({"answering": Head(learnt, theirs)})
+    assert all(torch.equal(value, before[name]) for name, value in made.head.state_dict().items())
 
 
 def test_a_fusion_without_fused_tokens_reads_the_pooled_state_alone(prepared: Prepared) -> None:

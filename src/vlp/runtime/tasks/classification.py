@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -39,23 +39,25 @@ class Answers(base.Answering):
         if text is not None:
             arrays |= self.inputs.tokens([text])
         logits = self.graphs["label"](arrays)["logits"][0] / self.decision["temperature"]
+        single = self.decision["kind"] == "single"
+        probabilities = (softmax(logits) if single else sigmoid(logits)).tolist()
+        scores = dict(zip(self.decision["labels"], probabilities, strict=True))
+        named = self.named(scores)
+        return Answer(
+            task="classification",
+            decision=", ".join(named),
+            score=scores[named[0]] if named else max(probabilities),
+            scores=scores,
+        )
+
+    def named(self, scores: Mapping[str, float]) -> list[str]:
+        """The likeliest label; where each is decided by itself, those at or above their thresholds, likeliest first.
+
+        Args:
+            scores: every label's probability.
+        """
+        order = sorted(self.decision["labels"], key=lambda label: -scores[label])
         if self.decision["kind"] == "single":
-            return _answer(self.decision["labels"], softmax(logits).tolist(), None)
-        return _answer(self.decision["labels"], sigmoid(logits).tolist(), self.decision["thresholds"])
-
-
-def _answer(labels: Sequence[str], probabilities: Sequence[float], thresholds: Sequence[float] | None) -> Answer:
-    """The likeliest label; with thresholds, every label at or above its own, the likeliest first."""
-    scores = dict(zip(labels, probabilities, strict=True))
-    order = sorted(labels, key=lambda label: -scores[label])
-    if thresholds is not None:
-        least = dict(zip(labels, thresholds, strict=True))
-        order = [label for label in order if scores[label] >= least[label]]
-    else:
-        order = order[:1]
-    return Answer(
-        task="classification",
-        decision=", ".join(order),
-        score=scores[order[0]] if order else max(probabilities),
-        scores=scores,
-    )
+            return order[:1]
+        least = dict(zip(self.decision["labels"], self.decision["thresholds"], strict=True))
+        return [label for label in order if scores[label] >= least[label]]

@@ -34,13 +34,21 @@ class Answers(base.Answering):
         pictures = sampling.pixels(self.paint(self.tell_prepared(text, seed, candidates)))
         if candidates == 1:
             return np.asarray(pictures[0])
+        return np.asarray(pictures[int(self.match_prepared(text, pictures).argmax())])
+
+    def match_prepared(self, text: str, pictures: np.ndarray) -> np.ndarray:
+        """Logits float32 [N] of the matching head: above zero, the more likely is the text true of the picture.
+
+        Args:
+            text: cleaned.
+            pictures: uint8 [N, S, S, 3].
+        """
         tokens = self.inputs.tokens([text])
         told = {
             "text_tokens": self.graphs["text"](tokens)["text_tokens"],
             "attention_mask": tokens["attention_mask"],
         }
-        logits = self.graphs["match"]({"images": pictures, **repeated(told, candidates)})["logit"]
-        return np.asarray(pictures[int(logits.argmax())])
+        return np.asarray(self.graphs["match"]({"images": pictures, **repeated(told, len(pictures))})["logit"])
 
     def tell_prepared(self, text: str, seed: int, candidates: int) -> np.ndarray:
         """The words of candidates, int64 [candidates, P]. Args as above."""

@@ -30,13 +30,13 @@ def of_nearest(
     """
     captioned = np.array([row for row in range(len(train)) if captions(train, row)])
     rows = nearest.evenly(captioned, most)
-    alike = nearest.cosines(embed(test, np.arange(len(test))), embed(train, rows))
-    return [captions(train, int(rows[place]))[0] for place in alike.argmax(1)]
+    places = nearest.nearest(embed(test, np.arange(len(test))), embed(train, rows))
+    return [captions(train, int(row))[0] for row in rows[places]]
 
 
 def colours(examples: Examples, rows: np.ndarray) -> np.ndarray:
     """Histograms of the images' colours, float64 [n, 64]."""
-    return nearest.colour_histograms(examples.images(rows.tolist()).numpy())
+    return nearest.colours_of(lambda some: examples.images(some).numpy(), rows)
 
 
 def captions(examples: Examples, row: int) -> list[str]:

@@ -46,6 +46,10 @@ class DecoderParams(Section):
         sizes = (self.hidden, self.layers, self.heads, self.intermediate)
         if self.path is not None and any(sizes):
             raise ValueError("path: a model that is read has its own sizes; leave hidden, layers, heads, intermediate")
+        if self.path is not None and self.dropout:
+            raise ValueError("path: a model that is read has its own dropout; leave dropout")
+        if self.path is None and self.new_vocabulary:
+            raise ValueError("new_vocabulary: it is of a model that is read; give path, or leave it")
         if self.path is None and self.config is None and not all(sizes):
             raise ValueError("hidden, layers, heads and intermediate, or path, are needed")
         if self.heads and self.hidden % self.heads:

@@ -8,21 +8,22 @@ Source: Vinyals et al. 2015, https://arxiv.org/abs/1411.4555
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow.compute as pc
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad
 from vlp.data.slices import object_counts, word_counts
 from vlp.evaluation.intervals import Bootstrap
 from vlp.evaluation.slices import by_slice
+from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
 from vlp.params import Section
 from vlp.preprocessing.text import load_tokenizer
@@ -46,6 +47,16 @@ class DecodingParams(Section):
     beams: int = Field(4, gt=1, description="of beam search")
     top_p: float = Field(0.9, gt=0, le=1, description="of nucleus sampling")
     temperature: float = Field(1.0, gt=0, description="of nucleus sampling")
+
+    @model_validator(mode="after")
+    def _of_the_strategy(self) -> Self:
+        others = {"beams": "beam", "top_p": "nucleus", "temperature": "nucleus"}
+        for name, strategy in others.items():
+            if self.strategy != strategy and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name}: it is of strategy {strategy}, and means nothing to {self.strategy}: leave it"
+                )
+        return self
 
 
 GREEDY = DecodingParams()
@@ -88,7 +99,7 @@ class Task(base.Task):
         if not params.train_image_encoder:
             self.resting.append(model.image_encoder)
 
-    def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
+    def warm_start(self, objectives: Mapping[str, Head]) -> None:
         """Start from the decoder that ``decoder.path`` names, else from the backbone's own blocks and words."""
         from_backbone(self.decoder, self.model)
         self.decoder.load_published(self.params.decoder, self.prepared.vocabulary_size)

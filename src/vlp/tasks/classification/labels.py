@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vlp.data.loading import Examples
-from vlp.evaluation.nearest import colour_histograms, cosines, evenly
+from vlp.evaluation.nearest import colours_of, evenly, nearest
 
 NEAREST_AMONG = 5000  # training images that the nearest is looked for among
 
@@ -49,9 +49,9 @@ def of_nearest(examples: Examples, train: Examples, known: np.ndarray) -> np.nda
         known: its table, bool [n, K].
     """
     rows = evenly(np.arange(len(train)), NEAREST_AMONG)
-    asked = colour_histograms(examples.images(range(len(examples))).numpy())
-    alike = cosines(asked, colour_histograms(train.images(rows.tolist()).numpy()))
-    return np.asarray(known[rows[alike.argmax(1)]])
+    asked = colours_of(lambda some: examples.images(some).numpy(), np.arange(len(examples)))
+    shown = colours_of(lambda some: train.images(some).numpy(), rows)
+    return np.asarray(known[rows[nearest(asked, shown)]])
 
 
 def check_exclusive(examples: Examples, found: np.ndarray) -> None:

@@ -10,7 +10,8 @@ thresholds by label for macro F1, Lipton et al. 2014, https://arxiv.org/abs/1402
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad
 from vlp.data.slices import object_counts
 from vlp.evaluation.binary import choose_threshold
 from vlp.evaluation.calibration import choose_temperature, sigmoid, softmax
+from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
 from vlp.preprocessing import text as texts
 from vlp.records import Batch
@@ -57,6 +59,7 @@ class Task(base.Task):
     def __init__(self, params: Params, model: VLPModel, prepared: Prepared) -> None:
         super().__init__(params, model, prepared)
         self.labels = labels.names(prepared.summary.get("labels", {}), params.min_count)
+        self.rows = self.labels
         if len(self.labels) < 2:
             raise ValueError(
                 f"{prepared.folder}: {len(self.labels)} labels that {params.min_count} training records share; the "
@@ -75,11 +78,14 @@ class Task(base.Task):
         model.text_encoder.requires_grad_(self.reads)
         self._tables: dict[str, np.ndarray] = {}
 
-    def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
-        """Start from the tagging objective's head, where it learnt the same labels, and embed the prompts."""
+    def warm_start(self, objectives: Mapping[str, Head]) -> None:
+        """Start from the tagging objective's head, label by label where that learnt it, and embed the prompts."""
         head = objectives.get("tagging")
-        if self.grid is not None and head and head["logits.weight"].shape == self.grid.weight.shape:
-            self.grid.load_state_dict({name.removeprefix("logits."): value for name, value in head.items()})
+        if self.grid is not None and head and head["logits.weight"].shape[1] == self.grid.in_features:
+            known, rows = head.places(self.labels)
+            with torch.no_grad():
+                self.grid.weight[known] = head["logits.weight"][rows]
+                self.grid.bias[known] = head["logits.bias"][rows]
         head = objectives.get("contrastive")
         if self.zero_shot is not None and head:
             self.zero_shot.take_over(head, self.model, self._prompts(), self.prepared.pad_id)
@@ -228,12 +234,13 @@ class Task(base.Task):
         self.decision["thresholds"] = _thresholds(target, probabilities, otherwise=0.5)
         if self.zero_shot is not None and self.zero_shot.ready:
             cosines = self.prompted(validation)
-            self.zero_shot.thresholds = torch.tensor(_thresholds(target, cosines, otherwise=1.0))
+            # In float32 half-way between two neighbours is one of them.
+            self.zero_shot.thresholds = torch.tensor(_thresholds(target, cosines, otherwise=1.0), dtype=torch.float64)
 
     def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:
         """Macro figures with intervals, slices by label, and beside them what no training and no picture give."""
         target = self.table(test)
-        logits, _ = self.score(test)
+        logits, features = self.score(test)
         scores = {metrics.OWN: self.probabilities(logits)}
         if self.sees and self.reads:
             for way, taken in (("text_only", {"blank": True}), ("image_only", {"mute": True})):
@@ -249,7 +256,7 @@ class Task(base.Task):
             train = self.prepared.split("train")
             ways["nearest_by_colour"] = labels.of_nearest(test, train, self.table(train))
             scores["nearest_by_colour"] = ways["nearest_by_colour"].astype(np.float64)
-        return metrics.measure(
+        found = metrics.measure(
             metrics.Measured(
                 labels=self.labels,
                 exclusive=self.params.kind == "single",
@@ -264,10 +271,10 @@ class Task(base.Task):
             seed=seed,
             resamples=resamples,
         )
+        return replace(found, frozen=self._frozen(test, features))
 
-    def frozen(self, test: Examples) -> Frozen:
+    def _frozen(self, test: Examples, features: np.ndarray) -> Frozen:
         """What stands before the heads; where labels are exclusive, records without one are left out."""
-        _, features = self.score(test)
         target, exclusive = self.table(test), self.params.kind == "single"
         rows = np.flatnonzero(target.any(1)) if exclusive else np.arange(len(target))
         groups = [test.strings("group")[row] for row in rows.tolist()]
@@ -308,8 +315,6 @@ def _highest(scores: np.ndarray) -> np.ndarray:
 def _thresholds(target: np.ndarray, scores: np.ndarray, *, otherwise: float) -> list[float]:
     """The best of each label for F1; ``otherwise`` for a label that no record has, of which nothing can be learnt."""
     return [
-        round(choose_threshold(target[:, k].astype(np.int64), scores[:, k], "f1"), 6)
-        if target[:, k].any()
-        else otherwise
+        choose_threshold(target[:, k].astype(np.int64), scores[:, k], "f1") if target[:, k].any() else otherwise
         for k in range(target.shape[1])
     ]

@@ -32,12 +32,13 @@ class Prompt:
 @dataclass(frozen=True, slots=True)
 class Pictures:
     """Of M prompts, uint8 [M, S, S, 3] each: the ``kept`` candidate, the ``first`` one, and ``real`` ones by name:
-    the ``true`` picture of the prompt's record and a ``random`` other record's.
+    the ``true`` picture of the prompt's record and a ``random`` other record's, that of the prompt ``other``.
     """
 
     kept: np.ndarray
     first: np.ndarray
     real: dict[str, np.ndarray]
+    other: list[int]
 
 
 def prompts(examples: Examples, count: int) -> list[Prompt]:
@@ -58,6 +59,14 @@ def prompts(examples: Examples, count: int) -> list[Prompt]:
         assert text is not None
         found.append(Prompt(row, str(captions[place]["text"]), str(captions[place]["kind"] or ""), text))
     return found
+
+
+def others(count: int, seed: int) -> list[int]:
+    """Another one for each of ``count`` prompts, by lot: in data that is sorted the next one is of the same kind."""
+    circle = np.random.default_rng(seed).permutation(count)
+    found = np.empty(count, np.int64)
+    found[circle] = np.roll(circle, 1)
+    return [int(place) for place in found]
 
 
 def evaluation(
@@ -101,7 +110,7 @@ def evaluation(
         verdicts = {"drawn": _true(asked, pictures.kept), "first": _true(asked, pictures.first)}
         scenes = [parse(picture).to_json() for picture in pictures.real["true"]]
         verdicts["true"] = np.array([truth(scene, p.text) is True for scene, p in zip(scenes, asked, strict=True)])
-        others = [annotations[p.row] for p in (*asked[1:], asked[0])]
+        others = [annotations[asked[place].row] for place in pictures.other]
         verdicts["random"] = np.array([truth(scene, p.text) is True for scene, p in zip(others, asked, strict=True)])
         means |= {
             "faithful_share": verdicts["drawn"],

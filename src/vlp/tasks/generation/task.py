@@ -11,7 +11,7 @@ Ramesh et al. 2021, https://arxiv.org/abs/2102.12092; guidance, Ho & Salimans 20
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from vlp.data.loading import Examples, Prepared, TokenIds, draw, pad, wordless
 from vlp.models.features import TextFeatures
+from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
 from vlp.params import Section
 from vlp.records import Batch
@@ -107,7 +108,7 @@ class Task(base.Task):
         self.model.requires_grad_(False)
         self.matching.requires_grad_(False)
 
-    def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
+    def warm_start(self, objectives: Mapping[str, Head]) -> None:
         """Take pre-training's matching head, which chooses among candidates.
 
         Raises:
@@ -299,9 +300,10 @@ class Task(base.Task):
         fused = self.model.fuse(features, attention_mask, self.model.encode_image(images))
         return self.matching(fused.pooled).squeeze(-1).float()
 
-    def matching_score(self, images: Tensor, texts: Sequence[TokenIds]) -> float:
-        """Mean probability by the matching head that each text is true of its picture, uint8 [N, S, S, 3]."""
-        return float(self.match(images, *self._tokens(texts, 1)).sigmoid().mean())
+    @torch.inference_mode()
+    def judge(self, pictures: np.ndarray, text: TokenIds) -> np.ndarray:
+        """Logits float32 [N] of the matching head that a text is true of each of these pictures, uint8 [N, S, S, 3]."""
+        return self.match(torch.from_numpy(pictures), *self._tokens([text], len(pictures))).numpy()
 
     def calibrate(self, validation: Examples, seed: int) -> None:
         """Choose the guidance whose pictures the matching head thinks truest, on prompts of the validation split."""
@@ -329,15 +331,17 @@ class Task(base.Task):
         how = {name: self.decision[name] for name in ("guidance", "candidates")}
         drawn = self.draw(ids, seeds, **how)
         # Another record's picture for each prompt: what chance gives.
-        rows = [prompt.row for prompt in prompts]
-        real = {"true": test.images(rows), "random": test.images([*rows[1:], *rows[:1]])}
+        rows, other = [prompt.row for prompt in prompts], report.others(len(prompts), seed)
+        real = {"true": test.images(rows), "random": test.images([rows[place] for place in other])}
         with torch.inference_mode():
             text = self._tokens(ids, 1)
             scores = {name: self.match(images, *text).sigmoid().numpy() for name, images in real.items()}
         return report.evaluation(
             test,
             prompts,
-            report.Pictures(drawn.kept, drawn.pictures[:, 0], {name: images.numpy() for name, images in real.items()}),
+            report.Pictures(
+                drawn.kept, drawn.pictures[:, 0], {name: images.numpy() for name, images in real.items()}, other
+            ),
             scores | {"drawn": report.sigmoid(drawn.logits.max(1)), "first": report.sigmoid(drawn.logits[:, 0])},
             how,
             seed=seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,11 @@ class Ways:
     true: np.ndarray
     easy: np.ndarray
     hard: np.ndarray
+
+    @classmethod
+    def of(cls, scores: Sequence[np.ndarray]) -> Ways:
+        """Those of the true captions, of the hard ones and, where they are others, of the easy ones."""
+        return cls(true=scores[0], hard=scores[1], easy=scores[-1])
 
     @property
     def both(self) -> np.ndarray:

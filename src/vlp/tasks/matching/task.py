@@ -12,7 +12,8 @@ Source: Li et al. 2021 (ALBEF), https://arxiv.org/abs/2107.07651
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,16 +21,21 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad
+from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad, wordless
 from vlp.evaluation import binary
 from vlp.models.features import ImageFeatures
+from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
 from vlp.records import Batch
 from vlp.tasks import base
-from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams, fused_part, grey, image_part
+from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams, distinct, fused_part, grey, image_part
 from vlp.tasks.matching import report
 from vlp.tasks.matching.negatives import random_others
 from vlp.tasks.matching.pairs import Pairs, filled, pairs
+
+Asked = tuple[np.ndarray, Sequence[TokenIds]]
+"""Rows int64 [M], rising, and a text of each."""
+TEXTS_AT_ONCE = 512  # bounds memory, not the result
 
 
 class Params(TaskParams):
@@ -50,7 +56,7 @@ class Task(base.Task):
         super().__init__(params, model, prepared)
         self.logit = nn.Linear(model.fused_width, 1)
 
-    def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
+    def warm_start(self, objectives: Mapping[str, Head]) -> None:
         """Start from the matching objective's head, where pre-training had one."""
         if head := objectives.get("matching"):
             own = {name.removeprefix("logit."): value for name, value in head.items() if name.startswith("logit.")}
@@ -110,20 +116,7 @@ class Task(base.Task):
         text = self.model.encode_text(input_ids, attention_mask)
         return self.model.fuse(text, attention_mask, image).pooled
 
-    def score(self, examples: Examples, rows: np.ndarray, texts: Sequence[TokenIds], **taken: bool) -> np.ndarray:
-        """Probabilities float64 [M] that each text is true of the image of its row.
-
-        Args:
-            examples: the split.
-            rows: int64 [M], rising.
-            texts: M token ids.
-            taken: ``blank=True`` takes every picture away (mid-grey): what the text alone gives; ``mute=True`` every
-                text (no word): what the picture alone gives.
-        """
-        return self._scored(examples, rows, texts, **taken)[0]
-
-    @torch.no_grad()
-    def _scored(
+    def score(
         self,
         examples: Examples,
         rows: np.ndarray,
@@ -131,23 +124,55 @@ class Task(base.Task):
         *,
         blank: bool = False,
         mute: bool = False,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities, and the fused states behind them, float32 [M, D]."""
+    ) -> np.ndarray:
+        """Probabilities float64 [M] that each text is true of the image of its row.
+
+        Args:
+            examples: the split.
+            rows: int64 [M], rising.
+            texts: M token ids.
+            blank: take every picture away (mid-grey): what the text alone gives.
+            mute: take every text away (no word): what the picture alone gives.
+        """
+        if blank:
+            return self._blank(texts)
+        texts = [wordless(ids) for ids in texts] if mute else texts
+        return self._probabilities(self._states(examples, [(rows, texts)])[0])
+
+    @torch.no_grad()
+    def _states(self, examples: Examples, asked: Sequence[Asked]) -> list[np.ndarray]:
+        """Fused states float32 [M, D] of each group of texts; an image is encoded once for all groups."""
         self.eval()
-        found, states = np.empty(len(texts)), np.empty((len(texts), self.model.fused_width), np.float32)
-        nothing = grey(self.model, self.prepared.image_size) if blank else None
-        if mute:
-            texts = [ids[[0, -1]] for ids in texts]  # [CLS] and [SEP]
+        found = [np.empty((len(texts), self.model.fused_width), np.float32) for _, texts in asked]
         for plan in in_order(len(examples), self.params.evaluation_batch_size):
-            first, last = np.searchsorted(rows, [plan.rows[0], plan.rows[-1] + 1])
-            if first == last:
+            ends = [np.searchsorted(rows, [plan.rows[0], plan.rows[-1] + 1]) for rows, _ in asked]
+            if all(first == last for first, last in ends):
                 continue
-            features = nothing or self.model.encode_image(examples.images(plan.rows))
-            some = pad(texts[first:last], (rows[first:last] - plan.rows[0]).tolist(), self.prepared.pad_id)
-            pooled = self._fused(nothing or features.of(some), some.input_ids, some.attention_mask)
-            states[first:last] = pooled.float().numpy()
-            found[first:last] = self.logit(pooled).squeeze(-1).float().double().sigmoid().numpy()
-        return found, states
+            features = self.model.encode_image(examples.images(plan.rows))
+            for states, (rows, texts), (first, last) in zip(found, asked, ends, strict=True):
+                if first < last:
+                    some = pad(texts[first:last], (rows[first:last] - plan.rows[0]).tolist(), self.prepared.pad_id)
+                    pooled = self._fused(features.of(some), some.input_ids, some.attention_mask)
+                    states[first:last] = pooled.float().numpy()
+        return found
+
+    @torch.no_grad()
+    def _probabilities(self, states: np.ndarray) -> np.ndarray:
+        """Float64 [M] of states [M, D]."""
+        return np.asarray(self.logit(torch.from_numpy(states)).squeeze(-1).double().sigmoid().numpy())
+
+    @torch.no_grad()
+    def _blank(self, texts: Sequence[TokenIds]) -> np.ndarray:
+        """Probabilities without any picture, float64 [M]: each text is read once, however often it stands there."""
+        self.eval()
+        nothing = grey(self.model, self.prepared.image_size)
+        known, number = distinct(texts)
+        states = []
+        for start in range(0, len(known), TEXTS_AT_ONCE):
+            part = known[start : start + TEXTS_AT_ONCE]
+            some = pad(part, [0] * len(part), self.prepared.pad_id)
+            states.append(self._fused(nothing, some.input_ids, some.attention_mask).float().numpy())
+        return self._probabilities(np.concatenate(states))[number]
 
     def pairs(self, examples: Examples, seed: int) -> Pairs:
         """As of ``vlp.tasks.matching.pairs``."""
@@ -156,39 +181,27 @@ class Task(base.Task):
     def calibrate(self, validation: Examples, seed: int) -> None:
         """Choose the threshold with the best accuracy on the validation split."""
         pairs = self.pairs(validation, seed)
-        scores = np.concatenate([self.score(validation, pairs.row, texts) for texts in (pairs.true, pairs.easy)])
+        states = self._states(validation, [(pairs.row, texts) for texts in (pairs.true, pairs.easy)])
         targets = np.repeat([1, 0], len(pairs.true))
-        self.decision = {"threshold": round(binary.choose_threshold(targets, scores), 6)}
+        scores = self._probabilities(np.concatenate(states))
+        self.decision = {"threshold": binary.choose_threshold(targets, scores)}
 
     def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:
         """Metrics with 95 % intervals by group, slices by kind of edit, and what the text alone gives."""
         pairs = self.pairs(test, seed)
-        scores = self._both(test, pairs)
-        return report.evaluation(
-            test,
-            pairs,
-            report.Scored(
-                seen=scores,
-                blank=self._both(test, pairs, blank=True),
-                mute=self._both(test, pairs, mute=True),
-            ),
-            self.decision["threshold"],
-            seed=seed,
-            resamples=resamples,
+        held = [pairs.hard] if pairs.edited.all() else [pairs.hard, pairs.easy]
+        images, owner = np.unique(pairs.row, return_inverse=True)
+        # Without its words one text is as good as another: one an image.
+        silent = [wordless(pairs.true[0])] * len(images)
+        asked = [(pairs.row, texts) for texts in (pairs.true, *held)]
+        *states, mute = self._states(test, [*asked, (images, silent)])
+        ways = report.Scored(
+            seen=report.Ways.of([self._probabilities(each) for each in states]),
+            blank=report.Ways.of(np.split(self._blank([text for _, texts in asked for text in texts]), len(asked))),
+            mute=report.Ways.of([self._probabilities(mute)[owner]] * len(asked)),
         )
-
-    def _both(self, test: Examples, pairs: Pairs, **taken: bool) -> report.Ways:
-        true, hard = (self.score(test, pairs.row, texts, **taken) for texts in (pairs.true, pairs.hard))
-        easy = hard if pairs.edited.all() else self.score(test, pairs.row, pairs.easy, **taken)
-        return report.Ways(true=true, easy=easy, hard=hard)
-
-    def frozen(self, test: Examples) -> Frozen:
-        """The fused state of every true caption and of what it is held against."""
-        pairs = self.pairs(test, seed=0)
-        states = [self._scored(test, pairs.row, texts)[1] for texts in (pairs.true, pairs.easy)]
-        true = np.repeat([True, False], len(pairs.true))
-        targets = np.stack([true, ~true], axis=1)
-        return Frozen(np.concatenate(states), targets, pairs.group * 2, exclusive=True, metric="accuracy")
+        found = report.evaluation(test, pairs, ways, self.decision["threshold"], seed=seed, resamples=resamples)
+        return replace(found, frozen=_frozen(pairs, states[0], states[-1]))
 
     def export_parts(self) -> dict[str, ExportPart]:
         """``image``: pixels to features; ``score``: features of N images and N texts to N logits."""
@@ -199,3 +212,10 @@ class Task(base.Task):
             "image": image_part(self.model, images),
             "score": fused_part(self, self.logits, images, "logit"),
         }
+
+
+def _frozen(pairs: Pairs, true: np.ndarray, false: np.ndarray) -> Frozen:
+    """The fused state of every true caption and of what it is held against."""
+    is_true = np.repeat([True, False], len(pairs.true))
+    targets = np.stack([is_true, ~is_true], axis=1)
+    return Frozen(np.concatenate([true, false]), targets, pairs.group * 2, exclusive=True, metric="accuracy")

@@ -53,16 +53,21 @@ def gather(examples: Examples, wanted: int, captions_per_query: int) -> Candidat
         )
     distinct = sorted(known.values())
     rows = [distinct[place] for place in sorted({round(x) for x in np.linspace(0, len(distinct) - 1, wanted)})]
+    return cut(examples, np.array(rows), captions_per_query)
+
+
+def cut(examples: Examples, rows: np.ndarray, captions_per_query: int) -> Candidates:
+    """Those rows' images, and the descriptions that their captions make, image by image and in their order."""
     texts: list[list[TokenIds]] = []
     places: list[list[int]] = []
     owner: list[int] = []
-    for place, row in enumerate(rows):
+    for place, row in enumerate(rows.tolist()):
         mine = captions(examples, row)
         for chosen in _cut(len(mine), captions_per_query):
             texts.append([mine[each] for each in chosen])
             places.append(chosen)
             owner.append(place)
-    return Candidates(np.array(rows), texts, places, np.array(owner), _right(examples, rows, texts))
+    return Candidates(rows, texts, places, np.array(owner), _right(examples, rows.tolist(), texts))
 
 
 def captions(examples: Examples, row: int) -> list[TokenIds]:

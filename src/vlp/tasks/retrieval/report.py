@@ -13,7 +13,7 @@ from vlp.evaluation.intervals import Bootstrap
 from vlp.evaluation.slices import by_slice
 from vlp.tasks.base import Evaluation
 from vlp.tasks.retrieval import by_colour
-from vlp.tasks.retrieval.candidates import Candidates, gather
+from vlp.tasks.retrieval.candidates import Candidates, cut, gather
 from vlp.tasks.retrieval.judged import judged_recall
 from vlp.tasks.retrieval.scores import IMAGE_TO_TEXT, TEXT_TO_IMAGE, Scores, directions
 
@@ -45,7 +45,7 @@ def evaluation(task: Task, test: Examples, seed: int, resamples: int) -> Evaluat
     metrics["median_rank"] = float(np.median(np.concatenate(list(placed.values()))))
     metrics |= {f"weight_{direction}": task.decision[direction] for direction in placed}
     metrics |= _by_colour(task, test, found, seed, resamples)
-    metrics |= _single_captions(task, test, seed, resamples)
+    metrics |= _single_captions(test, found, scores.captions, seed=seed, resamples=resamples)
     longest = min(MOST_ON_CURVE, len(found.rows))
     return Evaluation(
         metrics=metrics,
@@ -79,21 +79,22 @@ def _sliced(test: Examples, found: Candidates, placed: np.ndarray, direction: st
         ]
         cuts["words"] = [f"{len(text.split()) // 10 * 10:02d} and more" for text in texts]
     return {
-        f"{direction}_r1_by_{cut}": by_slice(names, lambda rows: float(first[rows].mean()))
-        for cut, names in cuts.items()
+        f"{direction}_r1_by_{name}": by_slice(names, lambda rows: float(first[rows].mean()))
+        for name, names in cuts.items()
     }
 
 
-def _single_captions(task: Task, test: Examples, seed: int, resamples: int) -> dict[str, Any]:
+def _single_captions(
+    test: Examples, found: Candidates, similarity: np.ndarray | None, *, seed: int, resamples: int
+) -> dict[str, Any]:
     """The first stage with every caption a query of its own, where descriptions have several: what they buy."""
-    if task.params.captions_per_query == 1:
+    if similarity is None:
         return {}
-    found = gather(test, task.params.candidates, 1)
-    metrics: dict[str, Any] = {"single_caption_texts": len(found.texts)}
-    similarity = task.score(test, found, first_stage_only=True).similarity
-    groups = np.array([test.strings("group")[row] for row in found.rows])
-    for direction, (own, right) in directions(Scores(similarity, similarity), found.right).items():
-        of = groups if direction == IMAGE_TO_TEXT else groups[found.owner]
+    single = cut(test, found.rows, 1)
+    metrics: dict[str, Any] = {"single_caption_texts": len(single.texts)}
+    groups = np.array([test.strings("group")[row] for row in single.rows])
+    for direction, (own, right) in directions(Scores(similarity, similarity), single.right).items():
+        of = groups if direction == IMAGE_TO_TEXT else groups[single.owner]
         bootstrap = Bootstrap(of, seed=seed, resamples=resamples)
         metrics |= ranking.recalls(ranking.ranks(own.similarity, right), f"single_caption_{direction}", bootstrap)
     return metrics

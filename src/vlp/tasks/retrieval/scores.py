@@ -12,11 +12,13 @@ IMAGE_TO_TEXT, TEXT_TO_IMAGE = "image_to_text", "text_to_image"
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Of Q queries and N candidates: the first stage's ``similarity`` float64 [Q, N], and ``matching`` [Q, N], what
-    the second stage says of the pairs it looked at; NaN elsewhere.
+    the second stage says of the pairs it looked at; NaN elsewhere. ``captions`` [images, captions]: the first stage
+    with every caption of the descriptions by itself, where descriptions have several.
     """
 
     similarity: np.ndarray
     matching: np.ndarray
+    captions: np.ndarray | None = None
 
     def ranked(self, weight: float, rerank: int) -> np.ndarray:
         """Scores float64 [Q, N] by which each query's candidates are in their final order.
@@ -44,8 +46,13 @@ def shortlist(similarity: np.ndarray, rerank: int) -> np.ndarray:
 
 
 def _best(similarity: np.ndarray, count: int) -> np.ndarray:
-    """Bool [Q, N]: the ``count`` best of each query; of equal ones the first."""
+    """Bool [Q, N]: the ``count`` best of each query.
+
+    Of equal ones those that come first in an order by lot, the same for every query: queries mostly stand in the order
+    of their answers, and the first of equals would be right for the first queries.
+    """
+    lot = np.random.default_rng(0).permutation(similarity.shape[1])
     chosen = np.zeros(similarity.shape, bool)
-    order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
+    order = lot[np.argsort(-similarity[:, lot], axis=1, kind="stable")[:, :count]]
     np.put_along_axis(chosen, order, True, axis=1)
     return chosen

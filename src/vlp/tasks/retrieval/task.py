@@ -16,7 +16,7 @@ Source: Li et al. 2021 (ALBEF), https://arxiv.org/abs/2107.07651
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from vlp.data.loading import Examples, Prepared, TokenIds, draw, pad
 from vlp.evaluation import ranking
 from vlp.models.features import ImageFeatures, TextFeatures
+from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
 from vlp.records import Batch, Texts
 from vlp.tasks import base
@@ -74,14 +75,14 @@ class Task(base.Task):
         nn.init.zeros_(self.prior.weight)
         nn.init.zeros_(self.prior.bias)
 
-    def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
+    def warm_start(self, objectives: Mapping[str, Head]) -> None:
         """Start from the contrastive objective's projections and the matching objective's head."""
-        head = objectives.get("contrastive", {})
+        head = objectives.get("contrastive")
         if head and head["image.weight"].shape[0] == self.params.width:
             self.image.weight.data.copy_(head["image.weight"])
             self.text.weight.data.copy_(head["text.weight"])
             self.logit_scale.data.copy_(head["logit_scale"])
-        if head := objectives.get("matching", {}):
+        if head := objectives.get("matching"):
             own = {name.removeprefix("logit."): value for name, value in head.items() if name.startswith("logit.")}
             self.logit.load_state_dict(own)
 
@@ -191,13 +192,12 @@ class Task(base.Task):
         return self.logit(self.model.fuse(chosen, attention_mask[places], image).pooled).squeeze(-1).float()
 
     @torch.no_grad()
-    def score(self, examples: Examples, found: Candidates, *, first_stage_only: bool = False) -> Scores:
+    def score(self, examples: Examples, found: Candidates) -> Scores:
         """Both stages on all candidates: the second looks at the best of the first, seen from either side.
 
         Args:
             examples: the split.
             found: what is searched.
-            first_stage_only: leave the second out; ``matching`` is then NaN throughout.
         """
         self.eval()
         lengths = [len(text) for text in found.texts]
@@ -206,14 +206,15 @@ class Task(base.Task):
         )
         text = self._encode_texts(texts)
         prior = self.likely(text)
-        described = F.normalize(torch.stack([part.mean(0) for part in self.embed_text(text).split(lengths)]), dim=-1)
+        captions = self.embed_text(text)
+        described = F.normalize(torch.stack([part.mean(0) for part in captions.split(lengths)]), dim=-1)
         images = [
             self._encode_images(examples, rows) for rows in _chunks(found.rows, self.params.evaluation_batch_size)
         ]
         embedded = torch.cat([self.embed_image(some) for some in images])
         similarity = (self.scale * embedded @ described.T).double().numpy()
         matching = np.full(similarity.shape, np.nan)
-        wanted = shortlist(similarity, 0 if first_stage_only else self.params.rerank)
+        wanted = shortlist(similarity, self.params.rerank)
         starts = np.cumsum([0, *lengths])
         one_by_one = (some.index(torch.tensor([place])) for some in images for place in range(len(some.pooled)))
         for place, image in enumerate(one_by_one):
@@ -228,7 +229,8 @@ class Task(base.Task):
             telling = F.logsigmoid(torch.cat(logits)) - prior[rows]
             parts = telling.double().split([lengths[text] for text in chosen])
             matching[place, chosen] = [float(part.sum()) for part in parts]
-        return Scores(similarity, matching)
+        each = (self.scale * embedded @ captions.T).double().numpy() if max(lengths) > 1 else None
+        return Scores(similarity, matching, each)
 
     def _encode_images(self, examples: Examples, rows: np.ndarray) -> ImageFeatures:
         return self.model.encode_image(examples.images(rows.tolist()))

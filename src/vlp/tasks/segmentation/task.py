@@ -9,7 +9,7 @@ https://arxiv.org/abs/1606.04797
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad, wordless
 from vlp.evaluation import masks
+from vlp.evaluation.nearest import evenly
 from vlp.models.features import ImageFeatures
+from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
 from vlp.records import Batch
 from vlp.tasks import base
@@ -48,14 +50,14 @@ class Params(TaskParams):
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """Some regions of consecutive records: ``row`` int64 [M], the texts' ids, and what was found of them.
+    """The regions of some records: whose they are, ``row`` int64 [M], rising, and what was found of them.
 
-    ``probability`` float32 [M, S, S], ``target`` bool [M, S, S], ``images`` uint8 [B, S, S, 3] of the records
-    ``first`` onward.
+    ``probability`` float32 [M, S, S], ``target`` bool [M, S, S]; ``images`` uint8 [B, S, S, 3], and ``place`` int64
+    [M]: which of them each region is in.
     """
 
-    first: int
     images: np.ndarray
+    place: np.ndarray
     row: np.ndarray
     probability: np.ndarray
     target: np.ndarray
@@ -82,7 +84,7 @@ class Task(base.Task):
         )
         self._with_regions: dict[str, np.ndarray] = {}
 
-    def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
+    def warm_start(self, objectives: Mapping[str, Head]) -> None:
         """Nothing to take over: what pre-training knows of places comes by way of the backbone's attention."""
 
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
@@ -175,30 +177,30 @@ class Task(base.Task):
         Args:
             examples: the split.
             blank: take every word away: what the picture alone gives.
-            at_most: only the first so many records that have a region; all if None.
+            at_most: so many of the records that have a region, evenly spread, for data may be sorted; all if None.
 
         Raises:
             ValueError: no record of the split has a region.
         """
         self.eval()
         has = self._rows_with_regions(examples)
-        count = len(examples) if at_most is None else int(has[:at_most][-1]) + 1
-        for plan in in_order(count, self.params.evaluation_batch_size):
-            texts = [(place, ids) for place, row in enumerate(plan.rows) for ids in examples.ids("regions", "ids", row)]
-            if not texts:
-                continue
-            images = examples.images(plan.rows)
+        rows = has if at_most is None else evenly(has, at_most)
+        for plan in in_order(len(rows), self.params.evaluation_batch_size):
+            some_rows = rows[list(plan.rows)].tolist()
+            texts = [(place, ids) for place, row in enumerate(some_rows) for ids in examples.ids("regions", "ids", row)]
+            images = examples.images(some_rows)
             image, embedded = self.embed(images)
             ids = [wordless(text) if blank else text for _, text in texts if text is not None]
             some = pad(ids, [place for place, _ in texts], self.prepared.pad_id)
             own = [each.index_select(0, some.image_index) for each in embedded]
             logits, _ = self.decoded(image.index(some.image_index), own, some.input_ids, some.attention_mask)
+            place = some.image_index.numpy()
             yield Regions(
-                first=plan.rows[0],
                 images=images.numpy(),
-                row=some.image_index.numpy() + plan.rows[0],
+                place=place,
+                row=np.array(some_rows)[place],
                 probability=logits.sigmoid().numpy(),
-                target=np.stack([mask for row in plan.rows for mask in examples.masks(row)]),
+                target=np.stack([mask for row in some_rows for mask in examples.masks(row)]),
             )
 
     def calibrate(self, validation: Examples, seed: int) -> None:
@@ -220,7 +222,7 @@ class Task(base.Task):
                 scores.setdefault(name, []).append(values)
             rows.append(some.row)
             left = range(min(_PICTURES - len(pictures), len(some.row)))
-            own = some.images[some.row - some.first]
+            own = some.images[some.place]
             pictures += [report.triptych(own[i], some.target[i], called[i]) for i in left]
         blind = [
             (some.row, masks.iou(some.probability >= threshold, some.target))
@@ -312,7 +314,7 @@ def _shapes(model: VLPModel, size: int) -> tuple[list[Scale], int, int]:
 
 
 def _measures(some: Regions, called: np.ndarray) -> dict[str, np.ndarray]:
-    salient = masks.salient(some.images)[some.row - some.first]
+    salient = masks.salient(some.images)[some.place]
     return {
         "iou": masks.iou(called, some.target),
         "pixel_accuracy": masks.pixel_accuracy(called, some.target),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from vlp.data.slices import word_counts
 from vlp.evaluation import classes
 from vlp.evaluation.calibration import calibration
 from vlp.evaluation.intervals import Bootstrap
-from vlp.evaluation.slices import by_slice
+from vlp.evaluation.slices import by_slice, largest, more, rows_by_slice
 from vlp.tasks.base import Evaluation
 from vlp.tasks.vqa.priors import prior_answers
 
@@ -102,14 +103,15 @@ def _sliced(
     def accuracy(rows: np.ndarray) -> float:
         return float(right["accuracy"][rows].mean())
 
-    by_type: dict[str, Any] = by_slice(asked.kind, accuracy)
-    priors = by_slice(asked.kind, lambda rows: float(right["question_prior_accuracy"][rows].mean()))
-    kinds = np.asarray(asked.kind)
-    for name, entry in by_type.items():
-        rows = np.flatnonzero(kinds == name)
+    by_type: dict[str, Any] = {}
+    for name, rows in rows_by_slice(asked.kind).items():
         own = Bootstrap([groups[asked.row[row]] for row in rows.tolist()], seed=seed, resamples=resamples)
-        entry["ci95"] = list(own.ratio(right["accuracy"][rows]))
-        entry["question_prior"] = priors[name]["value"]
+        by_type[name] = {
+            "value": accuracy(rows),
+            "size": len(rows),
+            "ci95": list(own.ratio(right["accuracy"][rows])),
+            "question_prior": float(right["question_prior_accuracy"][rows].mean()),
+        }
     return {
         "accuracy_by_type": by_type,
         "accuracy_by_answer": by_slice(asked.answer, accuracy),
@@ -118,8 +120,13 @@ def _sliced(
 
 
 def _confusion(asked: Questions, answers: Sequence[str], answered: np.ndarray) -> list[dict[str, str]]:
+    """One row a question; of many answers those that are seldom right are one, for the table is as wide as high."""
+    counts = Counter(asked.answer)
+    names = np.array(sorted({*counts, *(answers[number] for number in set(answered.tolist()))}), dtype=object)
+    own, rest = largest(np.arange(len(names)), np.array([counts[name] for name in names]))
+    shown = {str(name): str(name) for name in names[own]} | {str(name): more(len(rest)) for name in names[rest]}
     return [
-        {"actual": actual, "predicted": answers[number]}
+        {"actual": shown[actual], "predicted": shown[answers[number]]}
         for actual, number in zip(asked.answer, answered.tolist(), strict=True)
     ]
 

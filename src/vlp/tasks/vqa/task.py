@@ -11,7 +11,8 @@ al. 2021, https://arxiv.org/abs/2102.03334
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,22 +20,35 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlp.data.loading import Examples, Prepared, in_order, pad
+from vlp.data.loading import Examples, Prepared, in_order, pad, wordless
 from vlp.data.questions import Questions, draw_questions, questions, token_ids, vocabulary
 from vlp.data.slices import object_counts
 from vlp.evaluation.calibration import choose_temperature, softmax
 from vlp.evaluation.classes import one_hot
 from vlp.models.answers import AnswerHead, hide_end
 from vlp.models.features import ImageFeatures
+from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
 from vlp.preprocessing import text as texts
 from vlp.records import Batch
 from vlp.tasks import base
-from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams, fused_part, grey, image_part
+from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams, distinct, fused_part, grey, image_part
 from vlp.tasks.vqa.metrics import measure
 
 YES, NO = "yes", "no"
 """The answers to a question that is a statement put as a question."""
+TEXTS_AT_ONCE = 512  # bounds memory, not the result
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Of M questions: logits float32 [M, K] and the states behind them [M, D]; ``mute`` float32 [rows, K]: what each
+    picture of the split gives without a question.
+    """
+
+    logits: np.ndarray
+    states: np.ndarray
+    mute: np.ndarray
 
 
 class Params(TaskParams):
@@ -55,6 +69,7 @@ class Task(base.Task):
     def __init__(self, params: Params, model: VLPModel, prepared: Prepared) -> None:
         super().__init__(params, model, prepared)
         self.answers = vocabulary(prepared.summary.get("answers", {}), params.answers, params.min_count)
+        self.rows = self.answers
         if len(self.answers) < 2:
             raise ValueError(
                 f"{prepared.folder}: {len(self.answers)} answers that {params.min_count} training questions share; the "
@@ -64,29 +79,39 @@ class Task(base.Task):
         self.head = AnswerHead(model.fused_width, len(self.answers), has_tokens=model.fusion.has_tokens)
         self._asked: dict[str, Questions] = {}
 
-    def warm_start(self, objectives: dict[str, dict[str, Tensor]]) -> None:
-        """Start from the answering objective's head.
+    def warm_start(self, objectives: Mapping[str, Head]) -> None:
+        """Start from the answering objective's head, where that knows all of these answers.
 
         Without it, *yes* and *no* start from the matching logit, answers that are words from the masked-text head.
         """
-        head = {name.removeprefix("head."): value for name, value in objectives.get("answering", {}).items()}
-        own = self.head.state_dict()
-        # The objective may know other answers: then its rows are not ours.
-        if head and all(name in head and head[name].shape == value.shape for name, value in own.items()):
-            self.head.load_state_dict(head)
+        if (head := objectives.get("answering")) and self._taken_over(head):
             return
         pooled, masked = self.head.pooled, self.head.masked
         with torch.no_grad():
-            if head := objectives.get("matching", {}):
+            if head := objectives.get("matching"):
                 nn.init.zeros_(pooled.weight)
                 nn.init.zeros_(pooled.bias)
                 for answer, sign in ((YES, 0.5), (NO, -0.5)):
                     if answer in self.answers:
                         pooled.weight[self.answers.index(answer)] = sign * head["logit.weight"][0]
                         pooled.bias[self.answers.index(answer)] = sign * head["logit.bias"][0]
-            head = objectives.get("masked_text", {})
+            head = objectives.get("masked_text")
             if masked is not None and head:
                 masked.take_over(head, self._answer_ids())
+
+    def _taken_over(self, head: Head) -> bool:
+        """Whether the objective's head could be taken over, answer by answer; where it could not, nothing was."""
+        learnt = {name.removeprefix("head."): value for name, value in head.items()}
+        known, rows = head.places(self.answers)
+        own = self.head.state_dict()
+        if len(known) < len(self.answers) or set(learnt) != set(own):
+            return False
+        by_answer = {name for name in own if name.startswith(("pooled.", "masked.decoder."))}
+        chosen = {name: value[rows] if name in by_answer else value for name, value in learnt.items()}
+        if any(chosen[name].shape != value.shape for name, value in own.items()):
+            return False
+        self.head.load_state_dict(chosen)
+        return True
 
     def _answer_ids(self) -> list[list[int]]:
         """The tokens of each answer; none for an answer that the tokenizer does not know whole."""
@@ -142,28 +167,45 @@ class Task(base.Task):
             blank: take every picture away (mid-grey): what the question alone gives.
             mute: take every question away (no word): what the picture alone gives.
         """
-        return self._scored(examples, blank=blank, mute=mute)[0]
+        if blank:
+            return self._blank(examples)
+        found = self._seen(examples)
+        return found.mute[self.asked(examples).row] if mute else found.logits
 
     @torch.no_grad()
-    def _scored(self, examples: Examples, *, blank: bool = False, mute: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Logits, and the states behind them, float32 [M, D]."""
+    def _seen(self, examples: Examples) -> Seen:
+        """Every question and every picture without one; a picture is encoded once for all of them."""
         self.eval()
         asked, ids = self.asked(examples), token_ids(examples)
-        if mute:
-            ids = [text[[0, -1]] for text in ids]  # [CLS] and [SEP]
-        found = np.empty((len(asked), len(self.answers)), np.float32)
-        nothing = grey(self.model, self.prepared.image_size) if blank else None
+        logits, mute = (np.zeros((count, len(self.answers)), np.float32) for count in (len(asked), len(examples)))
         width = self.model.fused_width * (1 if self.head.masked is None else 2)
         states = np.empty((len(asked), width), np.float32)
         for plan in in_order(len(examples), self.params.evaluation_batch_size):
             first, last = asked.start[plan.rows[0]], asked.start[plan.rows[-1] + 1]
             if first == last:
                 continue
-            features = nothing or self.model.encode_image(examples.images(plan.rows))
-            some = pad(ids[first:last], (asked.row[first:last] - plan.rows[0]).tolist(), self.prepared.pad_id)
-            logits, behind = self._read(nothing or features.of(some), some.input_ids, some.attention_mask)
-            found[first:last], states[first:last] = logits.numpy(), behind.float().numpy()
-        return found, states
+            features = self.model.encode_image(examples.images(plan.rows))
+            owner = (asked.row[first:last] - plan.rows[0]).tolist()
+            some = pad(ids[first:last], owner, self.prepared.pad_id)
+            found, behind = self._read(features.of(some), some.input_ids, some.attention_mask)
+            logits[first:last], states[first:last] = found.numpy(), behind.float().numpy()
+            # Without its words one question is as good as another: one a picture.
+            silent = pad([wordless(ids[first])] * len(plan.rows), range(len(plan.rows)), self.prepared.pad_id)
+            mute[list(plan.rows)] = self.logits(features, silent.input_ids, silent.attention_mask).numpy()
+        return Seen(logits, states, mute)
+
+    @torch.no_grad()
+    def _blank(self, examples: Examples) -> np.ndarray:
+        """Logits without any picture, float32 [M, K]: a question is read once, however often it is asked."""
+        self.eval()
+        nothing = grey(self.model, self.prepared.image_size)
+        known, number = distinct(token_ids(examples))
+        found = []
+        for start in range(0, len(known), TEXTS_AT_ONCE):
+            part = known[start : start + TEXTS_AT_ONCE]
+            some = pad(part, [0] * len(part), self.prepared.pad_id)
+            found.append(self.logits(nothing, some.input_ids, some.attention_mask).numpy())
+        return np.concatenate(found)[number]
 
     def calibrate(self, validation: Examples, seed: int) -> None:
         """Choose the temperature that makes probabilities mean what they say."""
@@ -176,25 +218,25 @@ class Task(base.Task):
 
     def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:
         """Accuracy with slices and intervals, beside what question or picture alone would give."""
-        temperature = self.decision["temperature"]
-        return measure(
+        seen = self._seen(test)
+        found = measure(
             asked=self.asked(test),
             train=self.asked(self.prepared.split("train")),
             answers=self.answers,
-            probabilities=softmax(self.score(test) / temperature),
-            blank=self.score(test, blank=True).argmax(1),
-            mute=self.score(test, mute=True).argmax(1),
+            probabilities=softmax(seen.logits / self.decision["temperature"]),
+            blank=self._blank(test).argmax(1),
+            mute=seen.mute.argmax(1)[self.asked(test).row],
             ids=test.strings("id"),
             groups=test.strings("group"),
             objects=object_counts(test),
             seed=seed,
             resamples=resamples,
         )
+        return replace(found, frozen=self._frozen(test, seen.states))
 
-    def frozen(self, test: Examples) -> Frozen:
+    def _frozen(self, test: Examples, states: np.ndarray) -> Frozen:
         """The states that the two heads read, of every question whose answer can be given."""
         asked = self.asked(test)
-        _, states = self._scored(test)
         known = np.flatnonzero(asked.code >= 0)
         groups = [test.strings("group")[row] for row in asked.row[known].tolist()]
         target = one_hot(asked.code[known], len(self.answers))
