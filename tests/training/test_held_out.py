@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from support import models, scenes
-from vlp.data.loading import Plans, Prepared, loader
+from vlp.data.loading import Examples, Plans, Prepared, loader
 from vlp.params import parse
+from vlp.records import Batch
 from vlp.tasks.retrieval import Params, Task
 from vlp.training.determinism import seed_everything
 from vlp.training.held_out import WATCH, HeldOut, Watch
@@ -65,6 +68,21 @@ def test_two_looks_at_the_same_weights_see_the_same_and_leave_the_task_training(
     assert held_out.look() == held_out.look()
     assert torch.equal(before, torch.get_rng_state())
     assert made.training
+
+
+def test_a_look_is_at_records_from_all_over_a_split_that_may_be_sorted(prepared: Prepared) -> None:
+    made, train = task(prepared), prepared.split("train")
+    seen: list[int] = []
+    collate = made.collate
+
+    def noting(examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
+        seen.extend(rows)
+        return collate(examples, rows, rng)
+
+    made.collate = noting  # type: ignore[method-assign]
+    HeldOut(made, train, models.recipe(STEPS).model_copy(update={"batch_size": 2}), 0)
+    assert len(seen) == len(set(seen)) == 32 < len(train)
+    assert (min(seen), max(seen)) == (0, len(train) - 1)
 
 
 def test_a_search_watches_where_training_writes() -> None:

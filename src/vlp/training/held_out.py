@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from vlp.data.loading import Examples, in_order, loader
@@ -23,7 +25,9 @@ BATCHES = 16
 
 
 class HeldOut:
-    """The first batches of the validation split, drawn once: every look is at the same texts.
+    """A few batches of the validation split, drawn once: every look is at the same texts.
+
+    Their records are spread evenly over the split, since data may be sorted.
 
     Args:
         task: how they are collated.
@@ -33,7 +37,11 @@ class HeldOut:
     """
 
     def __init__(self, task: Task, validation: Examples, recipe: Recipe, seed: int) -> None:
-        plans = in_order(min(len(validation), BATCHES * recipe.batch_size), recipe.batch_size)
+        most = min(len(validation), BATCHES * recipe.batch_size)
+        spread = np.linspace(0, len(validation) - 1, most).round().astype(np.int64).tolist()
+        plans = [
+            replace(plan, rows=tuple(spread[row] for row in plan.rows)) for plan in in_order(most, recipe.batch_size)
+        ]
         # A batch of one has no other to be told from.
         plans = [plan for plan in plans if len(plan.rows) > 1] or plans
         with torch.random.fork_rng():  # a DataLoader draws a seed of its own

@@ -13,10 +13,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from vlp.data.loading import Prepared
 from vlp.models.configuration import VLPConfig
+from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
 from vlp.recipe import LoraParams, TransferParams
 from vlp.tasks.base import Task, pretrained_heads
@@ -28,9 +29,7 @@ _NUMBERED = re.compile(r"(?:^|\.)(?:layer(\d+)|(?:layer|blocks)\.(\d+))\.")
 _LAST = ("fusion.norm.", "fusion.classifier.", "fusion.output.", "fusion.mlp.", "text_encoder.bert.pooler.")
 
 
-def start(
-    params: TransferParams, pretrained: Path, prepared: Prepared
-) -> tuple[VLPModel, dict[str, dict[str, Tensor]]]:
+def start(params: TransferParams, pretrained: Path, prepared: Prepared) -> tuple[VLPModel, dict[str, Head]]:
     """The backbone that ``params.start`` names, and the heads that pre-training left beside it.
 
     Args:
