@@ -107,6 +107,19 @@ def test_a_run_goes_on_only_with_the_records_that_it_began_with(
     assert all(line.startswith("record 2, 'cat/1.png', ") for line in told)
 
 
+@pytest.mark.parametrize("name", sorted(MAPPING))
+def test_a_remote_that_grew_behind_a_finished_last_shard_is_read_anew(
+    tmp_path: Path, far: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    collected(tmp_path / "out", far, name)
+    assert shards.finished_shards(tmp_path / "out", "records") == [2, 2, 1]
+    (far / "5.png").write_bytes(b"picture 5")
+    table = tmp_path / "pairs.jsonl"
+    table.write_text(table.read_text("utf-8") + "\n" + json.dumps({"image": "cat/5.png", "text": "cat 5"}), "utf-8")
+    assert collected(tmp_path / "out", far, name) == collected(tmp_path / "whole", far, name)
+    assert any("record 6, 'cat/5.png', is new" in each.getMessage() for each in caplog.records)
+
+
 def test_a_local_source_that_can_begin_anywhere_reads_nothing_twice(
     tmp_path: Path, far: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

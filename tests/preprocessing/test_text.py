@@ -177,7 +177,7 @@ def test_cyrillic_words_that_were_misread_are_found(language: str, codec: str) -
                 assert reason(f"a {misread} b", scripts=[]) == "mojibake", (form, misread)
 
 
-@pytest.mark.parametrize("text", ["it’s", "a – b", "5 €", "“so”", "naïve €", "中文", "日本語", "красный круг"])
+@pytest.mark.parametrize("text", ["it’s", "a – b", "5 €", "“so”", "№ 5", "naïve €", "中文", "日本語", "красный круг"])
 def test_signs_and_letters_misread_as_cyrillic_are_found(text: str) -> None:
     assert reason(text.encode().decode("cp1251", errors="replace"), scripts=[]) == "mojibake"
 

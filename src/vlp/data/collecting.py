@@ -54,6 +54,8 @@ def _collect(folder: Path, source: ModuleType, root: Path, options: Section, see
     ids = [] if done is None else done.column("id").to_pylist()
     if len(ids) and not _can_begin_at(source, options):
         records = after(shards.read_records(folder), iter(source.read(root, options, seed)))
+        if len(ids) % shards.ROWS_PER_SHARD:
+            records = _nothing_more(records, len(ids))
     elif len(ids):
         records = iter(source.read(root, options, seed, start=len(ids)))
     else:
@@ -78,6 +80,13 @@ def after(done: Iterable[Record], records: Iterator[Record]) -> Iterator[Record]
             what = "is gone" if now is None else "is another one" if now.id != earlier.id else "has changed"
             raise ChangedError(f"record {number}, {earlier.id!r}, {what} since the run that was not finished")
     yield from records
+
+
+def _nothing_more(records: Iterator[Record], before: int) -> Iterator[Record]:
+    """Nothing, after a shard that is not full: it was the last, so whatever follows is new."""
+    for record in records:
+        raise ChangedError(f"record {before + 1}, {record.id!r}, is new since the run that was not finished")
+    yield from ()
 
 
 def unique(records: Iterable[Record], before: Iterable[str] = ()) -> Iterator[Record]:

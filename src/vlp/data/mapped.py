@@ -1,7 +1,8 @@
 """Columns of a table that lie in files without a name, mapped into memory.
 
 What is mapped the system can take back whenever memory is short, so that a table of a million rows costs no more of it
-than one of a thousand. The files are gone with the last that looks at them.
+than one of a thousand (unless the folder of temporary files lies in memory: ``TMPDIR`` names another). The files are
+gone with the last that looks at them.
 """
 
 from __future__ import annotations

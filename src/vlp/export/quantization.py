@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -99,8 +98,8 @@ def lighten(
         What was measured on the validation split, of every task.
     """
     found: dict[str, Parity] = {}
-    with TemporaryDirectory(prefix="int8-", dir=folder.parent) as name:
-        plain, trial = Path(name) / "float32", Path(name) / KIND
+    with _workshop(folder.parent / f".{KIND}.partial") as work:
+        plain, trial = work / "float32", work / KIND
         shutil.copytree(folder, plain)
         shutil.copytree(folder, trial)
         bundle.write(plain, contents)
@@ -109,8 +108,9 @@ def lighten(
             seen = watch(predictor, task)
             ask(task, predictor)
             for part, listed in entry["parts"].items():
-                if seen[part].feeds:
-                    quantise(plain / listed["file"], trial / listed["file"], seen[part].feeds)
+                if feeds := seen[part].feeds:
+                    quantise(plain / listed["file"], trial / listed["file"], feeds)
+                    feeds.clear()  # caches of keys and values are large
         bundle.write(trial, replace(contents, tasks=_marked(contents.tasks)))
         predictor = Predictor.open(trial, verify=False)
         for task, entry in contents.tasks.items():
@@ -120,6 +120,17 @@ def lighten(
                     shutil.copyfile(path, folder / task / path.name)
                 entry["weights"] = KIND
     return found
+
+
+@contextmanager
+def _workshop(path: Path) -> Iterator[Path]:
+    """An empty folder for a while. Its name is fixed, so that what a kill leaves goes with the next run."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
 
 
 def stands(parity: Parity, limits: ExportParams) -> bool:

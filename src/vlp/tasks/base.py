@@ -22,7 +22,7 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vlp.data.loading import Examples, Prepared, TokenIds
+from vlp.data.loading import Examples, Prepared, TokenIds, pad
 from vlp.models import heads
 from vlp.models.features import ImageFeatures
 from vlp.models.heads import Head
@@ -30,7 +30,9 @@ from vlp.models.modeling import VLPModel
 from vlp.models.nothing import nothing
 from vlp.params import Section
 from vlp.recipe import Recipe, TransferParams
-from vlp.records import Batch
+from vlp.records import Batch, Texts
+
+TEXTS_AT_ONCE = 512  # bounds memory, not the result
 
 
 class TaskParams(Section):
@@ -252,6 +254,23 @@ class _Fused(nn.Module):
 
     def forward(self, image_tokens: Tensor, image_pooled: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         return self.answer(ImageFeatures(tokens=image_tokens, pooled=image_pooled), input_ids, attention_mask)
+
+
+def without_picture(
+    model: VLPModel, prepared: Prepared, texts: Sequence[TokenIds], read: Callable[[ImageFeatures, Texts], np.ndarray]
+) -> np.ndarray:
+    """What ``read`` makes of N texts without any picture: each is read once, however often it stands there.
+
+    Args:
+        model: the backbone.
+        prepared: whose pictures and texts it takes.
+        texts: N token ids.
+        read: the features of mid-grey and M texts → [M, …].
+    """
+    blank = grey(model, prepared.image_size)
+    known, number = distinct(texts)
+    parts = (known[start : start + TEXTS_AT_ONCE] for start in range(0, len(known), TEXTS_AT_ONCE))
+    return np.concatenate([read(blank, pad(part, [0] * len(part), prepared.pad_id)) for part in parts])[number]
 
 
 def grey(model: VLPModel, image_size: int) -> ImageFeatures:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from vlp.data.loading import Examples, in_order, loader
+from vlp.evaluation.nearest import evenly
 from vlp.recipe import Recipe
 from vlp.records import Batch
 from vlp.tasks.base import Task
@@ -37,11 +38,9 @@ class HeldOut:
     """
 
     def __init__(self, task: Task, validation: Examples, recipe: Recipe, seed: int) -> None:
-        most = min(len(validation), BATCHES * recipe.batch_size)
-        spread = np.linspace(0, len(validation) - 1, most).round().astype(np.int64).tolist()
-        plans = [
-            replace(plan, rows=tuple(spread[row] for row in plan.rows)) for plan in in_order(most, recipe.batch_size)
-        ]
+        spread = evenly(np.arange(len(validation)), BATCHES * recipe.batch_size).tolist()
+        cut = in_order(len(spread), recipe.batch_size)
+        plans = [replace(plan, rows=tuple(spread[row] for row in plan.rows)) for plan in cut]
         # A batch of one has no other to be told from.
         plans = [plan for plan in plans if len(plan.rows) > 1] or plans
         with torch.random.fork_rng():  # a DataLoader draws a seed of its own

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad
+from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad, wordless
 from vlp.data.slices import object_counts
 from vlp.evaluation.binary import choose_threshold
 from vlp.evaluation.calibration import choose_temperature, sigmoid, softmax
@@ -204,7 +204,7 @@ class Task(base.Task):
             text = None
             if self.reads:
                 ids = [self.captions(examples, row)[0] for row in plan.rows]
-                ids = [each[[0, -1]] for each in ids] if mute else ids  # [CLS] and [SEP]
+                ids = [wordless(each) for each in ids] if mute else ids
                 padded = pad(ids, range(len(ids)), self.prepared.pad_id)
                 text = (padded.input_ids, padded.attention_mask)
             logits, features = self._read(images, text)

@@ -26,16 +26,15 @@ from vlp.evaluation import binary
 from vlp.models.features import ImageFeatures
 from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
-from vlp.records import Batch
+from vlp.records import Batch, Texts
 from vlp.tasks import base
-from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams, distinct, fused_part, grey, image_part
+from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams, fused_part, image_part, without_picture
 from vlp.tasks.matching import report
 from vlp.tasks.matching.negatives import random_others
 from vlp.tasks.matching.pairs import Pairs, filled, pairs
 
 Asked = tuple[np.ndarray, Sequence[TokenIds]]
 """Rows int64 [M], rising, and a text of each."""
-TEXTS_AT_ONCE = 512  # bounds memory, not the result
 
 
 class Params(TaskParams):
@@ -163,16 +162,13 @@ class Task(base.Task):
 
     @torch.no_grad()
     def _blank(self, texts: Sequence[TokenIds]) -> np.ndarray:
-        """Probabilities without any picture, float64 [M]: each text is read once, however often it stands there."""
+        """Probabilities without any picture, float64 [M]."""
         self.eval()
-        nothing = grey(self.model, self.prepared.image_size)
-        known, number = distinct(texts)
-        states = []
-        for start in range(0, len(known), TEXTS_AT_ONCE):
-            part = known[start : start + TEXTS_AT_ONCE]
-            some = pad(part, [0] * len(part), self.prepared.pad_id)
-            states.append(self._fused(nothing, some.input_ids, some.attention_mask).float().numpy())
-        return self._probabilities(np.concatenate(states))[number]
+
+        def read(image: ImageFeatures, some: Texts) -> np.ndarray:
+            return self._probabilities(self._fused(image, some.input_ids, some.attention_mask).float().numpy())
+
+        return without_picture(self.model, self.prepared, texts, read)
 
     def pairs(self, examples: Examples, seed: int) -> Pairs:
         """As of ``vlp.tasks.matching.pairs``."""
@@ -183,7 +179,7 @@ class Task(base.Task):
         pairs = self.pairs(validation, seed)
         states = self._states(validation, [(pairs.row, texts) for texts in (pairs.true, pairs.easy)])
         targets = np.repeat([1, 0], len(pairs.true))
-        scores = self._probabilities(np.concatenate(states))
+        scores = np.concatenate([self._probabilities(each) for each in states])
         self.decision = {"threshold": binary.choose_threshold(targets, scores)}
 
     def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:

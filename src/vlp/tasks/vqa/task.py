@@ -30,20 +30,19 @@ from vlp.models.features import ImageFeatures
 from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
 from vlp.preprocessing import text as texts
-from vlp.records import Batch
+from vlp.records import Batch, Texts
 from vlp.tasks import base
-from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams, distinct, fused_part, grey, image_part
+from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams, fused_part, image_part, without_picture
 from vlp.tasks.vqa.metrics import measure
 
 YES, NO = "yes", "no"
 """The answers to a question that is a statement put as a question."""
-TEXTS_AT_ONCE = 512  # bounds memory, not the result
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """Of M questions: logits float32 [M, K] and the states behind them [M, D]; ``mute`` float32 [rows, K]: what each
-    picture of the split gives without a question.
+    picture of the split gives without a question, no rows where nobody asked.
     """
 
     logits: np.ndarray
@@ -169,15 +168,16 @@ class Task(base.Task):
         """
         if blank:
             return self._blank(examples)
-        found = self._seen(examples)
+        found = self._seen(examples, mute=mute)
         return found.mute[self.asked(examples).row] if mute else found.logits
 
     @torch.no_grad()
-    def _seen(self, examples: Examples) -> Seen:
-        """Every question and every picture without one; a picture is encoded once for all of them."""
+    def _seen(self, examples: Examples, *, mute: bool) -> Seen:
+        """Every question and, for ``mute``, every picture without one; a picture is encoded once for all of them."""
         self.eval()
         asked, ids = self.asked(examples), token_ids(examples)
-        logits, mute = (np.zeros((count, len(self.answers)), np.float32) for count in (len(asked), len(examples)))
+        counts = (len(asked), len(examples) if mute else 0)
+        logits, silent = (np.zeros((count, len(self.answers)), np.float32) for count in counts)
         width = self.model.fused_width * (1 if self.head.masked is None else 2)
         states = np.empty((len(asked), width), np.float32)
         for plan in in_order(len(examples), self.params.evaluation_batch_size):
@@ -189,23 +189,20 @@ class Task(base.Task):
             some = pad(ids[first:last], owner, self.prepared.pad_id)
             found, behind = self._read(features.of(some), some.input_ids, some.attention_mask)
             logits[first:last], states[first:last] = found.numpy(), behind.float().numpy()
-            # Without its words one question is as good as another: one a picture.
-            silent = pad([wordless(ids[first])] * len(plan.rows), range(len(plan.rows)), self.prepared.pad_id)
-            mute[list(plan.rows)] = self.logits(features, silent.input_ids, silent.attention_mask).numpy()
-        return Seen(logits, states, mute)
+            if mute:  # without its words one question is as good as another: one a picture
+                one = pad([wordless(ids[first])] * len(plan.rows), range(len(plan.rows)), self.prepared.pad_id)
+                silent[list(plan.rows)] = self.logits(features, one.input_ids, one.attention_mask).numpy()
+        return Seen(logits, states, silent)
 
     @torch.no_grad()
     def _blank(self, examples: Examples) -> np.ndarray:
-        """Logits without any picture, float32 [M, K]: a question is read once, however often it is asked."""
+        """Logits without any picture, float32 [M, K]."""
         self.eval()
-        nothing = grey(self.model, self.prepared.image_size)
-        known, number = distinct(token_ids(examples))
-        found = []
-        for start in range(0, len(known), TEXTS_AT_ONCE):
-            part = known[start : start + TEXTS_AT_ONCE]
-            some = pad(part, [0] * len(part), self.prepared.pad_id)
-            found.append(self.logits(nothing, some.input_ids, some.attention_mask).numpy())
-        return np.concatenate(found)[number]
+
+        def read(image: ImageFeatures, some: Texts) -> np.ndarray:
+            return np.asarray(self.logits(image, some.input_ids, some.attention_mask).numpy())
+
+        return without_picture(self.model, self.prepared, token_ids(examples), read)
 
     def calibrate(self, validation: Examples, seed: int) -> None:
         """Choose the temperature that makes probabilities mean what they say."""
@@ -218,7 +215,7 @@ class Task(base.Task):
 
     def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:
         """Accuracy with slices and intervals, beside what question or picture alone would give."""
-        seen = self._seen(test)
+        seen = self._seen(test, mute=True)
         found = measure(
             asked=self.asked(test),
             train=self.asked(self.prepared.split("train")),
