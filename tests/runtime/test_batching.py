@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from support.bundles import COLOURS, png, write_toy_bundle
-from vlp.runtime.batching import Batching, Turn
+from vlp.runtime.batching import Batching, Turn, _Call
 from vlp.runtime.bundle import Part, Port
 from vlp.runtime.predictor import Predictor
 
@@ -224,6 +224,29 @@ def test_who_was_not_in_the_last_run_waits_for_nobody() -> None:
     begun = time.monotonic()
     assert [graph.run(row(index))[0].tolist() for index in (3, 4)] == [[3.0], [4.0]]
     assert time.monotonic() - begun < 5
+
+
+def test_company_of_an_earlier_run_is_not_waited_for_by_who_missed_the_last() -> None:
+    turn = Turn(patience=1e6)
+    here, there = batching(Engine(), turn=turn), batching(Engine(), turn=turn)
+
+    def asked(graph: Batching, thread: int) -> _Call:
+        call = _Call(graph, row(1), 1, 1, thread=thread)
+        turn.join(call)
+        return call
+
+    def ran(calls: list[_Call]) -> None:
+        assert turn.begin(calls[0]) == calls
+        for call in calls:
+            call.outputs = []
+        turn.end(calls[0], calls, 1.0)
+
+    ran([asked(here, thread) for thread in (1, 2, 3)])
+    back = [asked(here, 1), asked(here, 2)]
+    late = asked(there, 3)
+    ran(back)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(turn.begin, late).result(5) == [late]
 
 
 def test_an_interrupted_run_is_run_again_for_the_others() -> None:
