@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -310,12 +314,48 @@ def test_the_command_is_installed_and_helps_without_a_training_library():
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_stage_takes_the_parameters_of_every_preset(tmp_path: Path, preset: str) -> None:
+SPANS = re.compile(r"^ *```\w*\n(.*?)^ *```|`([^`]+)`", re.MULTILINE | re.DOTALL)
+DOCUMENTS = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def with_preset(tmp_path: Path, preset: str, *settings: str) -> Path:
     path = tmp_path / "params.yaml"
     path.write_bytes((ROOT / "params.yaml").read_bytes())
-    overlays.apply(ROOT / "presets" / f"{preset}.yaml", (), path)
+    overlays.apply(ROOT / "presets" / f"{preset}.yaml", settings, path)
+    return path
+
+
+def every_stage_takes(path: Path) -> None:
     for stage in ("ingest", "validate", "preprocess", "pretrain", "evaluate", "export", "reference"):
         load(import_module(f"vlp.stages.{stage}").Params, path)
     for task in read(path)["tasks"]:
         load_section(f"tasks.{task}", plugins.find("vlp.tasks", task).Params, path)
+
+
+def said(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Every command or part of one with ``--set``: the preset that was named last, and the settings."""
+    preset = ""
+    for block, inline in SPANS.findall(text):
+        for line in [inline.replace("\n", " ")] if inline else block.replace("\\\n", " ").splitlines():
+            preset = next((word for word in re.findall(r"[\w-]+", line) if word in PRESETS), preset)
+            words = shlex.split(line, comments=True) if "--set " in line else []
+            if settings := [value for option, value in itertools.pairwise(words) if option == "--set"]:
+                yield preset, settings
+
+
+def test_what_documents_and_presets_say_to_set_can_be_set(tmp_path: Path) -> None:
+    found: list[tuple[str, list[str]]] = []
+    for preset in PRESETS:
+        text = (ROOT / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
+        head = "".join(line.removeprefix("#") for line in text.splitlines(keepends=True) if line.startswith("#"))
+        found += said(f"`{preset}`\n```\n{head.replace(chr(39), '')}```\n")
+    for document in DOCUMENTS:
+        found += said(document.read_text(encoding="utf-8"))
+    assert {"resnet50-bert", "resnet50-bert-fusion", "tiny"} <= {preset for preset, _ in found}
+    for preset, settings in found:
+        every_stage_takes(with_preset(tmp_path, preset, *settings))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_stage_takes_the_parameters_of_every_preset(tmp_path: Path, preset: str) -> None:
+    every_stage_takes(with_preset(tmp_path, preset))
