@@ -273,6 +273,22 @@ def test_a_worktree_that_a_kill_left_half_made_shares_the_cache_all_the_same(rep
 
 
 @pytest.mark.slow
+def test_raw_files_that_dvc_holds_are_there_in_a_run(repository):
+    (repository / "incoming" / "more").mkdir()
+    (repository / "incoming" / "more" / "two").touch()
+    subprocess.run(["dvc", "add", "--quiet", "incoming/more"], check=True)
+    git(repository, "add", ".")
+    git(repository, "commit", "--quiet", "-m", "raw files under DVC")
+    cli.main(["run", "--preset", "mine"])
+    assert (repository / "runs" / "mine" / "incoming" / "more" / "two").is_file()
+    (repository / "incoming" / "more" / "three").touch()
+    subprocess.run(["dvc", "add", "--quiet", "incoming/more"], check=True)
+    git(repository, "commit", "--quiet", "-am", "one more")
+    cli.main(["run", "--preset", "mine"])
+    assert (repository / "runs" / "mine" / "incoming" / "more" / "three").is_file()
+
+
+@pytest.mark.slow
 def test_a_stage_that_fails_ends_the_run_with_its_reason_and_a_status(repository, capfd):
     assert status(["run", "--preset", "mine", "--set", "ingest.root=nowhere"]) == 1
     err = capfd.readouterr().err
@@ -312,8 +328,6 @@ def test_the_command_is_installed_and_helps_without_a_training_library():
 
 
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
-
-
 SPANS = re.compile(r"^ *```\w*\n(.*?)^ *```|`([^`]+)`", re.MULTILINE | re.DOTALL)
 DOCUMENTS = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
 
