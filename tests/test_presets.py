@@ -335,7 +335,7 @@ DOCUMENTS = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
 def with_preset(tmp_path: Path, preset: str, *settings: str) -> Path:
     path = tmp_path / "params.yaml"
     path.write_bytes((ROOT / "params.yaml").read_bytes())
-    overlays.apply(ROOT / "presets" / f"{preset}.yaml", settings, path)
+    overlays.apply(ROOT / "presets" / f"{preset}.yaml" if preset else None, settings, path)
     return path
 
 
@@ -347,7 +347,7 @@ def every_stage_takes(path: Path) -> None:
 
 
 def said(text: str) -> Iterator[tuple[str, list[str]]]:
-    """Every command or part of one with ``--set``: the preset that was named last, and the settings."""
+    """Every command or part of one with ``--set``: the preset that was named last, if any, and the settings."""
     preset = ""
     for block, inline in SPANS.findall(text):
         for line in [inline.replace("\n", " ")] if inline else block.replace("\\\n", " ").splitlines():
