@@ -5,7 +5,8 @@
 
 A table stands between ``<!-- figures: metrics/matching.json -->`` and ``<!-- end -->``; what lies between the two is
 written anew. A number with ``<name>_ci95`` beside it shows its interval, a mapping of slices becomes rows of its own;
-of more than a dozen slices the lowest stand there.
+of more than a dozen slices the lowest stand there. A task that ``params.yaml`` does without leaves no file, and
+other data not every figure: the page says so.
 ``<!-- aims -->`` … ``<!-- end -->`` holds what each task is meant to reach beside what it does;
 ``<!-- benchmark: serving_http -->`` … ``<!-- end -->`` what a benchmark measured, where, and what it is meant to;
 ``<!-- preset: easy-vqa -->`` … ``<!-- end -->`` what a preset reached on real data, beside its floors;
@@ -213,11 +214,13 @@ def aims() -> str:
     """Each aim beside the figure that was reached."""
     lines = ["| task | figure | reached | 95 % | aim | |", "|---|---|---|---|---|---|"]
     for task, name, aim in AIMS:
-        figures = load(Path("metrics") / f"{task}.json")
-        low, high = figures.get(f"{name}_ci95", (None, None))
-        between = "" if low is None else f"{number(low)}–{number(high)}"
-        verdict = "reached" if figures[name] >= aim else "**not reached**"
-        lines.append(f"| {task} | `{name}` | {number(figures[name])} | {between} | {aim:.2f} | {verdict} |")
+        file = Path("metrics") / f"{task}.json"
+        figures = load(file) if file.exists() else {}
+        value = figures.get(name)
+        reached = "reached" if value is not None and value >= aim else "**not reached**"
+        shown = "" if value is None else number(value)
+        verdict = "**not measured**" if value is None else reached
+        lines.append(f"| {task} | `{name}` | {shown} | {span(figures.get(f'{name}_ci95'))} | {aim:.2f} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 
@@ -239,7 +242,10 @@ def transfer(data: str) -> str:
 
 
 def table(file: Path) -> str:
-    """The figures of one JSON file as a Markdown table."""
+    """The figures of one JSON file as a Markdown table, or that there is no such file."""
+    if not file.exists():
+        sys.stderr.write(f"{PAGE} shows {file}, which is not there\n")
+        return f"`{file}` is not there.\n"
     lines = ["| figure | value | 95 % |", "|---|---|---|"]
     return (
         "\n".join(lines + [f"| {name} | {value} | {interval} |" for name, value, interval in rows(load(file))]) + "\n"
@@ -264,13 +270,11 @@ def rows(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, 
     for name, value in figures.items():
         if name.endswith("_ci95"):
             continue
-        interval = figures.get(f"{name}_ci95")
-        between = f"{number(interval[0])}–{number(interval[1])}" if interval else ""
+        between = span(figures.get(f"{name}_ci95"))
         if isinstance(value, dict) and set(value) <= {"value", "size", "value_ci95"} and "value" in value:
-            inner = value.get("value_ci95")
-            span = f"{number(inner[0])}–{number(inner[1])}" if inner else ""
             size = f" ({value['size']})" if "size" in value else ""
-            yield f"`{prefix}{name}`{size}", number(value["value"]), span
+            known = "" if value["value"] is None else number(value["value"])
+            yield f"`{prefix}{name}`{size}", known, span(value.get("value_ci95"))
         elif isinstance(value, dict):
             yield from rows(*_lowest(value, f"{prefix}{name}"))
         elif isinstance(value, int | float):
@@ -288,8 +292,14 @@ def _lowest(slices: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
     by = next((key for key in ("value", "f1") if all(isinstance(s, dict) and key in s for s in slices.values())), None)
     if by is None or len(slices) <= MOST_SLICES:
         return slices, f"{name}: "
-    lowest = sorted(slices, key=lambda key: slices[key][by])[:LOWEST]
+    lowest = sorted((key for key in slices if slices[key][by] is not None), key=lambda key: slices[key][by])[:LOWEST]
     return {key: slices[key] for key in lowest}, f"{name}, lowest of {len(slices)}: "
+
+
+def span(interval: list[float | None] | None) -> str:
+    """From where to where; nothing where that is not known."""
+    low, high = interval or (None, None)
+    return "" if low is None or high is None else f"{number(low)}–{number(high)}"
 
 
 def number(value: float) -> str:

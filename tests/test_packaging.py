@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -160,6 +161,21 @@ def test_telemetry_is_off_in_make_and_in_tests_alike():
         text = (PROJECT / name).read_text(encoding="utf-8")
         assert not {switch for switch in switches if switch not in text}, name
     assert "analytics = false" in (PROJECT / ".dvc" / "config").read_text(encoding="utf-8")
+
+
+def test_a_flow_called_by_hand_sends_no_telemetry(tmp_path):
+    code = "import os, flows.arrivals\nfrom prefect._internal.analytics.enabled import is_telemetry_enabled\n"
+    code += "from prefect.settings import get_current_settings\n"
+    code += "print(is_telemetry_enabled(), get_current_settings().server.analytics_enabled, *os.environ)"
+    bare = {name: value for name, value in os.environ.items() if "TRACK" not in name and "ANALYTICS" not in name}
+    bare = {name: value for name, value in bare.items() if name != "CI"} | {"PREFECT_HOME": str(tmp_path)}
+    child = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, env=bare, capture_output=True, text=True, check=False
+    )
+    assert child.returncode == 0, child.stderr
+    client, server, *names = child.stdout.split()
+    assert (client, server) == ("False", "False")
+    assert {"DVC_NO_ANALYTICS", "ITERATIVE_DO_NOT_TRACK", "BENTOML_DO_NOT_TRACK"} <= set(names)
 
 
 def test_make_works_in_a_folder_with_a_space_in_its_name(tmp_path):

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -269,6 +273,22 @@ def test_a_worktree_that_a_kill_left_half_made_shares_the_cache_all_the_same(rep
 
 
 @pytest.mark.slow
+def test_raw_files_that_dvc_holds_are_there_in_a_run(repository):
+    (repository / "incoming" / "more").mkdir()
+    (repository / "incoming" / "more" / "two").touch()
+    subprocess.run(["dvc", "add", "--quiet", "incoming/more"], check=True)
+    git(repository, "add", ".")
+    git(repository, "commit", "--quiet", "-m", "raw files under DVC")
+    cli.main(["run", "--preset", "mine"])
+    assert (repository / "runs" / "mine" / "incoming" / "more" / "two").is_file()
+    (repository / "incoming" / "more" / "three").touch()
+    subprocess.run(["dvc", "add", "--quiet", "incoming/more"], check=True)
+    git(repository, "commit", "--quiet", "-am", "one more")
+    cli.main(["run", "--preset", "mine"])
+    assert (repository / "runs" / "mine" / "incoming" / "more" / "three").is_file()
+
+
+@pytest.mark.slow
 def test_a_stage_that_fails_ends_the_run_with_its_reason_and_a_status(repository, capfd):
     assert status(["run", "--preset", "mine", "--set", "ingest.root=nowhere"]) == 1
     err = capfd.readouterr().err
@@ -308,14 +328,48 @@ def test_the_command_is_installed_and_helps_without_a_training_library():
 
 
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
+SPANS = re.compile(r"^ *```\w*\n(.*?)^ *```|`([^`]+)`", re.MULTILINE | re.DOTALL)
+DOCUMENTS = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_stage_takes_the_parameters_of_every_preset(tmp_path: Path, preset: str) -> None:
+def with_preset(tmp_path: Path, preset: str, *settings: str) -> Path:
     path = tmp_path / "params.yaml"
     path.write_bytes((ROOT / "params.yaml").read_bytes())
-    overlays.apply(ROOT / "presets" / f"{preset}.yaml", (), path)
+    overlays.apply(ROOT / "presets" / f"{preset}.yaml" if preset else None, settings, path)
+    return path
+
+
+def every_stage_takes(path: Path) -> None:
     for stage in ("ingest", "validate", "preprocess", "pretrain", "evaluate", "export", "reference"):
         load(import_module(f"vlp.stages.{stage}").Params, path)
     for task in read(path)["tasks"]:
         load_section(f"tasks.{task}", plugins.find("vlp.tasks", task).Params, path)
+
+
+def said(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Every command or part of one with ``--set``: the preset that was named last, if any, and the settings."""
+    preset = ""
+    for block, inline in SPANS.findall(text):
+        for line in [inline.replace("\n", " ")] if inline else block.replace("\\\n", " ").splitlines():
+            preset = next((word for word in re.findall(r"[\w-]+", line) if word in PRESETS), preset)
+            words = shlex.split(line, comments=True) if "--set " in line else []
+            if settings := [value for option, value in itertools.pairwise(words) if option == "--set"]:
+                yield preset, settings
+
+
+def test_what_documents_and_presets_say_to_set_can_be_set(tmp_path: Path) -> None:
+    found: list[tuple[str, list[str]]] = []
+    for preset in PRESETS:
+        text = (ROOT / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
+        head = "".join(line.removeprefix("#") for line in text.splitlines(keepends=True) if line.startswith("#"))
+        found += said(f"`{preset}`\n```\n{head.replace(chr(39), '')}```\n")
+    for document in DOCUMENTS:
+        found += said(document.read_text(encoding="utf-8"))
+    assert {"resnet50-bert", "resnet50-bert-fusion", "tiny"} <= {preset for preset, _ in found}
+    for preset, settings in found:
+        every_stage_takes(with_preset(tmp_path, preset, *settings))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_stage_takes_the_parameters_of_every_preset(tmp_path: Path, preset: str) -> None:
+    every_stage_takes(with_preset(tmp_path, preset))

@@ -39,7 +39,28 @@ def test_a_block_is_written_from_its_file_and_the_rest_stays(tmp_path: Path) -> 
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert run(tmp_path, "--check").returncode == 0
     (tmp_path / "m.json").unlink()
-    assert "m.json, which is not there" in run(tmp_path).stderr
+    assert run(tmp_path, "--check").returncode == 1
+    without = run(tmp_path)
+    assert without.returncode == 0 and "m.json, which is not there" in without.stderr
+    assert page.read_text() == "before\n<!-- figures: m.json -->\n\n`m.json` is not there.\n\n<!-- end -->\nafter\n"
+
+
+def test_what_other_data_and_fewer_tasks_do_not_give_is_said(tmp_path: Path) -> None:
+    for folder in ("docs", "metrics"):
+        (tmp_path / folder).mkdir()
+    page = tmp_path / "docs" / "results.md"
+    page.write_text("<!-- aims -->\n<!-- end -->\n<!-- figures: metrics/matching.json -->\n<!-- end -->\n")
+    figures = '{"roc_auc": 0.97, "roc_auc_ci95": [null, null], "by_kind": {"count": {"size": 1, "value": null}}}'
+    (tmp_path / "metrics" / "matching.json").write_text(figures)
+    (tmp_path / "metrics" / "captioning.json").write_text('{"cider": 0.5}')
+    found = run(tmp_path)
+    assert found.returncode == 0, found.stderr
+    text = page.read_text()
+    assert "| matching | `roc_auc` | 0.970 |  | 0.96 | reached |" in text
+    for task, name, aim in (("captioning", "faithful_share", "0.90"), ("vqa", "accuracy", "0.92")):
+        assert f"| {task} | `{name}` |  |  | {aim} | **not measured** |" in text
+    assert "| `roc_auc` | 0.970 |  |" in text
+    assert "| `by_kind: count` (1) |  |  |" in text
 
 
 def test_of_many_slices_the_lowest_are_shown(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ class WorktreeError(ValueError):
 def at_head(project: Path, worktree: Path, apart_from: Sequence[Path] = ()) -> Path:
     """Make ``worktree``, or bring it to the project's last commit with its own results kept.
 
+    What the commit's ``.dvc`` files name (raw files below ``data/incoming``) comes from DVC's cache.
+
     Args:
         project: the root of the git repository.
         worktree: below ``runs/``.
@@ -44,6 +46,8 @@ def at_head(project: Path, worktree: Path, apart_from: Sequence[Path] = ()) -> P
         raise WorktreeError(f"{project}: not the root of a git repository, of whose last commit a run is made")
     _warn_of_changes(project, apart_from)
     _bring_to_head(project, worktree)
+    if tracked := [path for path in _git(worktree, "ls-files", "-z", "*.dvc").split("\0") if path]:
+        dvc(worktree, "checkout", "--quiet", "--force", "--allow-missing", *tracked, capture=True)
     return worktree
 
 
