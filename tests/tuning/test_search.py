@@ -150,7 +150,7 @@ def test_trials_that_fail_are_told_and_a_search_of_nothing_else_gives_up(reposit
     assert "3 trials in a row failed" in said
     with pytest.raises(SystemExit):
         cli.main(["tune", "matching", "--apply"])
-    assert "no trial of matching at this commit has ended" in capsys.readouterr().err
+    assert "no trial of matching at this commit, as tuning.yaml searches now, has ended" in capsys.readouterr().err
 
 
 def test_a_figure_that_is_no_number_is_a_trial_that_failed(repository, capsys) -> None:
