@@ -3,8 +3,9 @@
     python benchmarks/serving_http.py [--rounds 5] [--seconds 12]      # the closed loops
     python benchmarks/serving_http.py --overload 300                   # then, into the same file, the overload
 
-Both serve the reference model at full size (``benchmarks/reference.py``), to 16 clients that each send the next
-request when the last is answered. Then this service alone gets four times what it can answer, at even intervals.
+Both serve the reference model at full size (``benchmarks/reference.py``), this one also in eight bits, to 16 clients
+that each send the next request when the last is answered. Then this service alone gets four times what it can answer,
+at even intervals.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bundle = reference.write(arguments.work or Path(folder))
         if arguments.overload is None:
-            harness.write("serving_http", measure(bundle, arguments.rounds, arguments.seconds))
+            light = reference.write_int8(arguments.work or Path(folder))
+            harness.write("serving_http", measure(bundle, light, arguments.rounds, arguments.seconds))
             return
         with harness.served([sys.executable, "-m", "service", "--bundle", str(bundle)], **SETTINGS) as (url, pid):
             capacity = len(asyncio.run(closed_loop(url, {"texts": reference.TEXT}, CAPACITY_S))) / CAPACITY_S
@@ -51,17 +53,20 @@ def main() -> None:
         harness.add("serving_http", "overload", found)
 
 
-def measure(bundle: Path, rounds: int, seconds: float) -> dict[str, Any]:
+def measure(bundle: Path, light: Path, rounds: int, seconds: float) -> dict[str, Any]:
+    """Requests a second and their tails: the plain service, this one, and this one with the bundle in eight bits."""
     bento = [sys.executable, "-m", "bentoml", "serve", "benchmarks.plain_service:Plain", "--host", "127.0.0.1"]
-    ours_command = [sys.executable, "-m", "service", "--bundle", str(bundle)]
-    samples: dict[str, list[list[float]]] = {"ours": [], "plain": []}
+    ours_command, int8_command = ([sys.executable, "-m", "service", "--bundle", str(each)] for each in (bundle, light))
+    samples: dict[str, list[list[float]]] = {"ours": [], "int8": [], "plain": []}
     with (
         harness.served(bento, VLP_REFERENCE=str(bundle.parent)) as (plain, _),
         harness.served(ours_command, **SETTINGS) as (ours, _),
+        harness.served(int8_command, **SETTINGS) as (int8, _),
     ):
         for _ in range(rounds):
             for name, url, texts in (
                 ("ours", ours, {"texts": reference.TEXT}),
+                ("int8", int8, {"texts": reference.TEXT}),
                 ("plain", plain, {"texts": f'["{reference.TEXT}"]'}),
             ):
                 samples[name].append(asyncio.run(closed_loop(url, texts, seconds)))
@@ -71,10 +76,12 @@ def measure(bundle: Path, rounds: int, seconds: float) -> dict[str, Any]:
         "rounds": rounds,
         "requests_per_second": {name: [round(value, 2) for value in values] for name, values in rate.items()},
         "p99_ms": round(float(np.median(tail["ours"])), 1),
+        "int8_p99_ms": round(float(np.median(tail["int8"])), 1),
         "plain_p99_ms": round(float(np.median(tail["plain"])), 1),
         "ratios": {
             "rps_vs_plain_service": harness.ratio(rate["ours"], rate["plain"]),
             "p99_vs_plain_service": harness.ratio(tail["plain"], tail["ours"]),
+            "int8_rps_vs_plain_service": harness.ratio(rate["int8"], rate["plain"]),
         },
         "samples": {
             name: [[round(1000 * value, 1) for value in times] for times in rounds] for name, rounds in samples.items()
