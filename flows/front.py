@@ -125,10 +125,8 @@ class Front:
             raise
 
     async def _close(self, answer: httpx.Response, version: str) -> None:
-        try:
-            await answer.aclose()
-        finally:
-            self.in_flight[version] -= 1
+        await answer.aclose()
+        self.in_flight[version] -= 1
 
 
 class _Passed(StreamingResponse):

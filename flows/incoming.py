@@ -81,12 +81,7 @@ def bring(
         if note.name.removesuffix(".dvc") in data and _is_import(note):
             note.unlink()
     for each in notes.values():
-        try:
-            shutil.copy(each, target / each.name)
-        except FileNotFoundError:
-            raise ArrivingError(
-                f"{each}: went while the folder was read; the next run will take what is there"
-            ) from None
+        shutil.copy(each, target / each.name)
     own = environment(tree.folder)
     imports = {path.name.removesuffix(".dvc"): path for path in target.glob("*.dvc") if _is_import(path)}
     for name in imports.keys() & data.keys():
@@ -118,8 +113,8 @@ def _check_out(tree: Worktree, notes: list[Path]) -> None:
         if "Checkout failed" not in error.output:
             raise
         raise MissingDataError(
-            f"data of {', '.join(names)} are not in DVC's cache of {tree.project}; get them first: "
-            f"dvc fetch {' '.join(names)}; then: python -m flows.retrain --force"
+            f"data of {', '.join(names)} are neither in {tree.project} nor in DVC's cache; get them first: "
+            f"dvc fetch {' '.join(names)}"
         ) from None
 
 
@@ -199,10 +194,9 @@ def tried(project: Path, fingerprint: str) -> int:
     return count
 
 
-def remember(project: Path, fingerprint: str, content: str | None, outcome: str) -> None:
-    """The run with these data has come to a conclusion; ``content`` is None where it was never known."""
-    known = {} if content is None else {"content": content}
-    processes.write_json(project / SEEN, {"fingerprint": fingerprint, **known, "outcome": outcome})
+def remember(project: Path, fingerprint: str, content: str, outcome: str) -> None:
+    """The run with these data has come to a conclusion."""
+    processes.write_json(project / SEEN, {"fingerprint": fingerprint, "content": content, "outcome": outcome})
 
 
 def _is_import(path: Path) -> bool:
@@ -211,10 +205,10 @@ def _is_import(path: Path) -> bool:
 
 
 def _replace(source: Path, target: Path) -> None:
-    """A copy, never a link: DVC makes what it tracks read-only. A link to nowhere (an editor's lock) is no data."""
+    """A copy, never a link: DVC makes what it tracks read-only."""
     _remove(target)
     if source.is_dir():
-        shutil.copytree(source, target, ignore_dangling_symlinks=True)
+        shutil.copytree(source, target)
     else:
         shutil.copy2(source, target)
 

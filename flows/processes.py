@@ -35,14 +35,14 @@ class Process:
     """A running process: its id, its birth (ids are used again), its address and its log."""
 
     pid: int
-    began: str | float
+    began: str
     url: str
     log: str
 
     def alive(self) -> bool:
         """Whether it, and no other process with its id, runs."""
         try:
-            return births.same(self.pid, self.began) and psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
+            return births.of(self.pid) == self.began and psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 

@@ -348,10 +348,9 @@ def _assign(registry: Registry, version: Version, instead_of: Version | None) ->
         LateError: meanwhile somebody assigned another version by hand, which is not for a flow to undo.
     """
     champion = registry.champion()
-    if champion == version:
-        return  # somebody was quicker, and of the same mind
     still(instead_of.name if instead_of else None)(champion)
-    _remember("assigned", (registry, registry.assign(version)))
+    if champion != version:
+        _remember("assigned", (registry, registry.assign(version)))
 
 
 @_assign.on_rollback

@@ -119,10 +119,10 @@ def _brought(tree: Worktree, chosen: Settings, print_: str, known: dict[str, str
         return incoming.bring(
             tree, folder, chosen.retrain.update_imports, lambda left: logger.warning("%s: left out: %s", folder, left)
         )
-    except (ReplacedImportError, MissingDataError, OSError, CommandError) as error:
-        # Data can be fetched, and a file made readable, without a change of the folder: tried again, but not for ever.
+    except (ReplacedImportError, MissingDataError) as error:
+        # Data can be fetched without a change of the folder, so that this is tried again: but not for ever.
         if isinstance(error, ReplacedImportError) or incoming.tried(tree.project, print_) >= TRIES:
-            incoming.remember(tree.project, print_, known.get("content"), "failed")
+            incoming.remember(tree.project, print_, known.get("content", ""), "failed")
         raise
 
 

@@ -36,9 +36,6 @@ def login() -> dict[str, str]:
 @contextmanager
 def client_of(api: str | None) -> Iterator[None]:
     """In the block, this process is a client of the server at ``api``, logged in; None: of the one it had."""
-    if api is None and PREFECT_API_URL.value():
-        yield  # somebody else's, of the environment or of a profile, which also say how to log in there
-        return
     address = {PREFECT_API_URL: api} if api else {}
     key = {PREFECT_API_AUTH_STRING: login()[LOGIN]} if LOGIN in login() else {}
     with temporary_settings(address | key):
@@ -52,8 +49,8 @@ def check_login(api: str) -> None:
         LockedError: the server at ``api`` lets nobody in with this environment's login.
     """
     own = login()
-    if KEY in own and os.environ.get("PREFECT_API_URL"):
-        return  # the cloud's own business
+    if KEY in own:
+        return
     user, _, password = own.get(LOGIN, "").partition(":")
     shown = httpx.BasicAuth(user, password) if LOGIN in own else None
     try:

@@ -38,11 +38,3 @@ def test_a_process_that_is_gone_or_merely_unwaited_for_is_not_alive():
     with pytest.raises(psutil.NoSuchProcess):
         births.of(other.pid)
     assert not record.alive()
-
-
-def test_a_record_of_an_earlier_version_still_finds_its_process() -> None:
-    own = os.getpid()
-    began = psutil.Process(own).create_time()
-    assert births.same(own, births.of(own))
-    assert births.same(own, round(began, 2))
-    assert not births.same(own, began - 1)

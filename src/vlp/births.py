@@ -30,14 +30,3 @@ def of(pid: int) -> str:
         raise psutil.NoSuchProcess(pid) from None
     # Behind the name, which may hold anything: state is the third field, the start the 22nd (man 5 proc).
     return f"{boot} {stat.rpartition(')')[2].split()[19]}"
-
-
-def same(pid: int, birth: str | float) -> bool:
-    """Whether the process ``pid`` is the one of that ``birth``; a number is psutil's, of a record of earlier versions.
-
-    Raises:
-        psutil.NoSuchProcess: there is no such process.
-    """
-    if isinstance(birth, str):
-        return birth == of(pid)
-    return abs(birth - psutil.Process(pid).create_time()) < 0.02  # it was rounded to hundredths

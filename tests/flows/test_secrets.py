@@ -27,26 +27,6 @@ def test_stages_get_the_secrets_of_data_remotes_alone():
     assert secrets.without(environment) == {"AZURE_STORAGE_CONNECTION_STRING": "a", "PATH": "c"}
 
 
-def test_logins_among_gits_settings_are_hidden_and_stay_out_of_stages(monkeypatch):
-    given = {
-        "GIT_CONFIG_COUNT": "3",
-        "GIT_CONFIG_KEY_0": "url.https://oauth2:planted-token@git.example/.insteadOf",
-        "GIT_CONFIG_VALUE_0": "https://git.example/",
-        "GIT_CONFIG_KEY_1": "safe.directory",
-        "GIT_CONFIG_VALUE_1": "*",
-        "GIT_CONFIG_KEY_2": "http.extraHeader",
-        "GIT_CONFIG_VALUE_2": "Authorization: Bearer planted-bearer",
-    }
-    left = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
-    assert secrets.without(given | {"PATH": "c"}) == {"PATH": "c", **left}
-    assert secrets.without(left) == left
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
-    told = secrets.hide("fatal: https://oauth2:planted-token@git.example/: planted-token, Bearer planted-bearer; *")
-    assert "planted" not in told
-    assert told.endswith("; *")
-
-
 def test_a_value_is_hidden_whole_and_line_by_line(monkeypatch):
     monkeypatch.setenv("DEPLOY_PRIVATE_KEY", "-----BEGIN-----\nplanted-first\nplanted-second\n-----END-----\n")
     monkeypatch.setenv("SHORT_TOKEN", "abc")

@@ -176,6 +176,6 @@ def end_leftover(place: Place) -> None:
         return
     left = json.loads(path.read_text(encoding="utf-8"))
     with contextlib.suppress(psutil.NoSuchProcess):
-        if births.same(left["pid"], left["born"] if "born" in left else left["created"]):
+        if births.of(left["pid"]) == left["born"]:
             end(left["pid"])
     path.unlink()
