@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from support.bundles import COLOURS, png, write_toy_bundle
-from vlp.runtime.batching import Batching, Turn
+from vlp.runtime.batching import Batching, Turn, _Call
 from vlp.runtime.bundle import Part, Port
 from vlp.runtime.predictor import Predictor
 
@@ -224,6 +224,63 @@ def test_who_was_not_in_the_last_run_waits_for_nobody() -> None:
     begun = time.monotonic()
     assert [graph.run(row(index))[0].tolist() for index in (3, 4)] == [[3.0], [4.0]]
     assert time.monotonic() - begun < 5
+
+
+def asks(turn: Turn, graph: Batching, thread: int) -> _Call:
+    """A call of ``thread`` that has queued up."""
+    call = _Call(graph, row(thread), rows=1, length=1, thread=thread)
+    turn.join(call)
+    return call
+
+
+def answer(turn: Turn, own: _Call, seconds: float) -> list[_Call]:
+    """The run that is ``own``'s to do: who was part of it."""
+    calls = turn.begin(own)
+    for call in calls:
+        call.outputs = []
+    turn.end(own, calls, seconds)
+    return calls
+
+
+def test_who_comes_back_after_another_run_does_not_wait_for_that_ones_callers() -> None:
+    turn = Turn(patience=1.0)
+    first, second = batching(Engine(), turn=turn), batching(Engine(), turn=turn)
+    one, other = asks(turn, first, 1), asks(turn, first, 2)
+    assert answer(turn, one, seconds=5.0) == [one, other]
+    strangers = [asks(turn, first, 3), asks(turn, first, 4)]
+    back = asks(turn, second, 1)
+    assert answer(turn, strangers[0], seconds=5.0) == strangers
+    begun = time.monotonic()
+    assert back.woken.is_set()
+    assert turn.begin(back) == [back]
+    assert time.monotonic() - begun < 2
+
+
+def test_a_call_whose_caller_left_while_it_ran_does_not_queue_up_again() -> None:
+    turn = Turn()
+    graph = batching(Engine(), turn=turn)
+    own, left = asks(turn, graph, 1), asks(turn, graph, 2)
+    calls = turn.begin(own)
+    turn.leave(left)
+    turn.end(own, calls, 0.0)  # with no answer: the run failed
+    assert turn.waiting == 0
+    assert asks(turn, graph, 3).woken.is_set()
+
+
+def test_who_is_interrupted_as_it_queues_up_leaves_no_turn_behind(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.go.set()
+    graph, join = batching(engine), Turn.join
+
+    def interrupted(turn: Turn, call: _Call) -> None:
+        join(turn, call)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Turn, "join", interrupted)
+        graph.run(row(1))
+    assert graph.run(row(2))[0].tolist() == [2.0]
 
 
 def test_an_interrupted_run_is_run_again_for_the_others() -> None:

@@ -45,8 +45,8 @@ class _Call:
     rows: int
     length: int
     thread: int = field(default_factory=threading.get_ident)
-    returned: bool = False
-    """The caller was part of the last run."""
+    returned: int | None = None
+    """The run that the caller comes back from, if none has ended since."""
     woken: threading.Event = field(default_factory=threading.Event)
     """It is answered, or else it is this caller's to run what waits."""
     outputs: list[np.ndarray] | None = None
@@ -72,6 +72,7 @@ class Turn:
         self._state = threading.Condition()
         self._waiting: list[_Call] = []  # while there are any, it is somebody's turn
         self._taken = False
+        self._run = 0  # how many have ended
         self._away: set[int] = set()  # threads that the last run answered and that have not come back
         self._until = 0.0
 
@@ -84,19 +85,19 @@ class Turn:
     def join(self, call: _Call) -> None:
         """Queue up; ``call`` is woken at once if it is nobody's turn."""
         with self._state:
-            call.returned = call.thread in self._away
+            call.returned = self._run if call.thread in self._away else None
             self._away.discard(call.thread)
             self._waiting.append(call)
             if not self._taken:
+                call.woken.set()  # first: an interrupted caller gives its turn back only if it knows that it has it
                 self._taken = True
-                call.woken.set()
-            elif call.returned and not self._away:
+            elif call.returned is not None and not self._away:
                 self._state.notify_all()
 
     def begin(self, own: _Call) -> list[_Call]:
         """What runs now: ``own``, whose turn it is, and as many as fit of those that wait beside it."""
         with self._state:
-            if own.returned:
+            if own.returned == self._run:  # after another run, those who are away are strangers
                 self._state.wait_for(lambda: not self._away, self._until - time.monotonic())
             taken = [own]
             for other in self._waiting:
@@ -112,6 +113,7 @@ class Turn:
         """
         with self._state:
             answered = [call for call in calls if call.answered]
+            self._run += 1
             self._away = {call.thread for call in answered} if len(answered) > 1 else set()
             self._until = time.monotonic() + self._patience * seconds
             for call in answered:
@@ -121,12 +123,14 @@ class Turn:
             self._pass_on()
 
     def leave(self, call: _Call) -> None:
-        """``call``'s thread is interrupted while it waits: it is not to be waited for."""
+        """``call``'s thread is interrupted: nobody is to wait for it, and no run is to be its to do."""
         with self._state:
             if call in self._waiting:
                 self._waiting.remove(call)
                 if call.woken.is_set():
                     self._pass_on()
+            elif not call.answered:  # part of a run: if that fails, it does not queue up again
+                call.error = RuntimeError("its caller has left")
 
     def _pass_on(self) -> None:
         self._taken = bool(self._waiting)
@@ -160,14 +164,14 @@ class Batching:
     def run(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         """As of ``Engine``; blocks until these rows were part of a run."""
         call = _Call(self, feeds, len(next(iter(feeds.values()))), self._length(feeds))
-        self._turn.join(call)
         try:
+            self._turn.join(call)
             call.woken.wait()
+            if not call.answered:
+                self._lead(call)
         except BaseException:
             self._turn.leave(call)
             raise
-        if not call.answered:
-            self._lead(call)
         if call.error is not None:
             raise call.error
         assert call.outputs is not None
