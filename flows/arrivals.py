@@ -22,7 +22,7 @@ SETTLE_S = 5.0
 
 @flow(name="arrivals")
 def arrivals(project: str = ".", settle_s: float = SETTLE_S) -> bool:
-    """Emit ``vlp.data.arrived`` if there are data that no retraining has come to a conclusion about.
+    """Emit ``vlp.data.arrived`` if there are data that no retraining knows of (``incoming.is_news``).
 
     Returns:
         Whether the event was emitted.
@@ -30,7 +30,7 @@ def arrivals(project: str = ".", settle_s: float = SETTLE_S) -> bool:
     root = Path(project).resolve()
     folder = root / settings.load(root).retrain.incoming
     found = incoming.fingerprint(folder)
-    if found in (incoming.seen(root).get("fingerprint"), incoming.EMPTY):
+    if not incoming.is_news(root, found):
         return False
     time.sleep(settle_s)
     if incoming.fingerprint(folder) != found:

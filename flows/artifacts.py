@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,18 @@ def reports(folder: Path, project: Path, run: str, keep: int) -> list[Path]:
 
 def drop_old_reports(project: Path, keep: int) -> list[str]:
     """Remove the pages of all but the newest ``keep`` runs; the names of those runs."""
-    runs = sorted((project / REPORTS).glob("*"), key=lambda path: path.stat().st_mtime_ns)
+    runs = sorted((project / REPORTS).glob("*"), key=_written)
     for old in runs[:-keep]:
-        shutil.rmtree(old)
+        with suppress(FileNotFoundError):  # another run, at its end, takes its own away or clears up, too
+            shutil.rmtree(old)
     return [old.name for old in runs[:-keep]]
+
+
+def _written(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 @logged.only("the gate's verdict is not shown in Prefect")

@@ -125,8 +125,10 @@ class Front:
             raise
 
     async def _close(self, answer: httpx.Response, version: str) -> None:
-        await answer.aclose()
-        self.in_flight[version] -= 1
+        try:
+            await answer.aclose()
+        finally:
+            self.in_flight[version] -= 1
 
 
 class _Passed(StreamingResponse):

@@ -8,14 +8,18 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from dvc.repo import Repo
+from dvc.stage import Stage
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Stage → the stages it needs, each stage after all that it needs; stage → what it writes, as relative paths."""
+    """Stage → the stages it needs, each stage after all that it needs; stage → what it writes, as relative paths;
+    stage → the ``.dvc`` files of data that it reads and that are not there as they say.
+    """
 
     needs: Mapping[str, tuple[str, ...]]
     outs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def outdated(self, changed: set[str]) -> set[str]:
         """The ``changed`` stages and every stage after one of them."""
@@ -42,7 +46,7 @@ class Graph:
         for stage in reversed(list(self.needs)):
             if stage in wanted:
                 wanted.update(self.needs[stage])
-        return Graph({stage: needs for stage, needs in self.needs.items() if stage in wanted}, self.outs)
+        return Graph({stage: needs for stage, needs in self.needs.items() if stage in wanted}, self.outs, self.missing)
 
 
 def read(folder: Path) -> tuple[Graph, set[str]]:
@@ -58,9 +62,19 @@ def read(folder: Path) -> tuple[Graph, set[str]]:
             for name, stage in stages.items()
         }
         changed = {name for name, stage in stages.items() if stage.status()}
-        outs = {
-            name: tuple(Path(out.fs_path).relative_to(folder.resolve()).as_posix() for out in stage.outs)
+        outs = {name: tuple(_relative(out.fs_path, folder) for out in stage.outs) for name, stage in stages.items()}
+        lacking = {found for found in repo.index.stages if not found.cmd and _lacks_data(found)}
+        missing = {
+            name: tuple(sorted(_relative(found.path, folder) for found in graph.successors(stage) if found in lacking))
             for name, stage in stages.items()
         }
     order = TopologicalSorter(dict(sorted(needs.items()))).static_order()
-    return Graph({name: needs[name] for name in order}, outs), changed
+    return Graph({name: needs[name] for name in order}, outs, missing), changed
+
+
+def _lacks_data(stage: Stage) -> bool:
+    return any(out.workspace_status() for out in stage.outs)
+
+
+def _relative(path: str, folder: Path) -> str:
+    return Path(path).relative_to(folder.resolve()).as_posix()

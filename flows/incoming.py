@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from dvc.exceptions import DvcException
 from dvc.ignore import DvcIgnore
 from dvc.repo import Repo
 
-from flows import commands, processes
+from flows import commands, processes, secrets
 from flows.worktree import Worktree, environment
 
 SEEN = Path("runs") / "retrain.json"
@@ -30,11 +33,15 @@ class ArrivingError(RuntimeError):
 
 
 class MissingDataError(ValueError):
-    """A ``.dvc`` file of the folder names data that are neither there nor in DVC's cache."""
+    """A ``.dvc`` file of the folder names data that DVC's cache does not hold."""
 
 
 class ReplacedImportError(ValueError):
     """Data lie where an import's are, and are not what was imported."""
+
+
+class UncopiedError(ValueError):
+    """Something in the folder cannot be copied: it may not be read, or is no file."""
 
 
 def fingerprint(folder: Path) -> str:
@@ -68,10 +75,62 @@ def bring(
         ArrivingError: the folder changed meanwhile.
         MissingDataError: of what a ``.dvc`` file names, the data cannot be had.
         ReplacedImportError: data were put in the place of an import whose ``.dvc`` file is still there.
+        UncopiedError: something there cannot be copied.
     """
     source, target = tree.project / incoming, tree.folder / incoming
-    before = fingerprint(source)
+    own = environment(tree.folder)
     target.mkdir(parents=True, exist_ok=True)
+    with _lying_still(source):
+        notes, data = _copied(tree, source, target, on_left_out)
+    imports = [path for path in sorted(target.glob("*.dvc")) if _is_import(path)]
+    if imports and update_imports:
+        git_logins = secrets.of_git(os.environ)  # what is imported may be in a git repository
+        commands.run(["dvc", "update", *map(str, imports)], tree.folder, environment=own | git_logins)
+    # An entry that was taken away must not come back from the commit.
+    for gone in target.glob("*.dvc"):
+        name = gone.name.removesuffix(".dvc")
+        if not _is_import(gone) and name not in data | notes:
+            gone.unlink()
+            _remove(target / name)
+    if data:
+        names = [str(Path(incoming) / name) for name in sorted(data)]
+        commands.run(["dvc", "add", *names], tree.folder, environment=own)
+    _check_out(tree, [path for path in sorted(target.glob("*.dvc")) if path.name.removesuffix(".dvc") not in data])
+    return content(target)
+
+
+@contextmanager
+def _lying_still(folder: Path) -> Iterator[None]:
+    """In the block, ``folder`` is read.
+
+    Raises:
+        ArrivingError: it is not as it was before, and what was read, or went wrong with it, is worth nothing.
+        UncopiedError: it is, and something in it cannot be copied.
+    """
+    before = fingerprint(folder)
+    failure: Exception | None = None
+    try:
+        yield
+    except (OSError, DvcException, ReplacedImportError) as error:
+        failure = error
+    if fingerprint(folder) != before:
+        raise ArrivingError(f"{folder}: changed while it was read; the next run will take it") from failure
+    if isinstance(failure, OSError):
+        raise UncopiedError(f"{folder}: cannot be copied: {_reason(failure)}; mend it, or take it away") from failure
+    if failure is not None:
+        raise failure
+
+
+def _reason(error: OSError) -> str:
+    """``copytree`` gathers what went wrong: source, target and reason of each; the first is enough to go by."""
+    gathered = error.args[0] if isinstance(error, shutil.Error) and error.args else None
+    return str(gathered[0][2] if isinstance(gathered, list) and gathered else error)
+
+
+def _copied(
+    tree: Worktree, source: Path, target: Path, on_left_out: Callable[[str], None]
+) -> tuple[set[str], set[str]]:
+    """Copy the ``.dvc`` files and the data of ``source``, but no import's, into ``target``: the names of both."""
     entries = [path for path in sorted(source.iterdir()) if path.name not in (*_KEPT, DvcIgnore.DVCIGNORE_FILE)]
     notes = {path.name.removesuffix(".dvc"): path for path in entries if path.suffix == ".dvc"}
     _bring_rules(source, target)
@@ -82,24 +141,11 @@ def bring(
             note.unlink()
     for each in notes.values():
         shutil.copy(each, target / each.name)
-    own = environment(tree.folder)
-    imports = {path.name.removesuffix(".dvc"): path for path in target.glob("*.dvc") if _is_import(path)}
-    for name in imports.keys() & data.keys():
+    for name in [name for name in data if name in notes and _is_import(target / f"{name}.dvc")]:
         _check_import(tree.project, notes[name], data.pop(name))
-    if imports and update_imports:
-        commands.run(["dvc", "update", *(str(path) for path in imports.values())], tree.folder, environment=own)
-    _copy(data, target, source, before)
-    # An entry that was taken away must not come back from the commit.
-    for gone in target.glob("*.dvc"):
-        name = gone.name.removesuffix(".dvc")
-        if not _is_import(gone) and name not in data.keys() | notes.keys():
-            gone.unlink()
-            _remove(target / name)
-    if data:
-        names = [str(Path(incoming) / name) for name in data]
-        commands.run(["dvc", "add", *names], tree.folder, environment=own)
-    _check_out(tree, [path for path in sorted(target.glob("*.dvc")) if path.name.removesuffix(".dvc") not in data])
-    return content(target)
+    for name, path in data.items():
+        _replace(path, target / name)
+    return set(notes), set(data)
 
 
 def _check_out(tree: Worktree, notes: list[Path]) -> None:
@@ -113,8 +159,8 @@ def _check_out(tree: Worktree, notes: list[Path]) -> None:
         if "Checkout failed" not in error.output:
             raise
         raise MissingDataError(
-            f"data of {', '.join(names)} are neither in {tree.project} nor in DVC's cache; get them first: "
-            f"dvc fetch {' '.join(names)}"
+            f"data of {', '.join(names)} are not in DVC's cache; get them there first: dvc fetch {' '.join(names)}, "
+            f"or, where they lie in {tree.project}, dvc commit --force {' '.join(names)}; then the next run takes them"
         ) from None
 
 
@@ -141,7 +187,13 @@ def _trackable(
                 on_left_out(f"{path.name}: a link to nowhere")
             else:
                 found[path.name] = path
+                for inner in _links_to_nowhere(path):
+                    on_left_out(f"{inner.relative_to(path.parent)}: a link to nowhere")
     return found
+
+
+def _links_to_nowhere(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_symlink() and not path.exists()]
 
 
 def _check_import(project: Path, note: Path, data: Path) -> None:
@@ -155,22 +207,6 @@ def _check_import(project: Path, note: Path, data: Path) -> None:
             )
 
 
-def _copy(data: Mapping[str, Path], target: Path, source: Path, before: str) -> None:
-    """Copy the entries into ``target``.
-
-    Raises:
-        ArrivingError: ``source`` is not as ``before`` any more.
-    """
-    try:
-        for name, path in data.items():
-            _replace(path, target / name)
-    except (FileNotFoundError, shutil.Error):
-        if fingerprint(source) == before:
-            raise
-    if fingerprint(source) != before:
-        raise ArrivingError(f"{source}: changed while it was read; the next run will take it")
-
-
 def content(folder: Path) -> str:
     """A hash of the content of the data that the ``.dvc`` files of ``folder`` name."""
     texts = [f"{path.name}\n{path.read_text(encoding='utf-8')}" for path in sorted(folder.glob("*.dvc"))]
@@ -178,7 +214,10 @@ def content(folder: Path) -> str:
 
 
 def seen(project: Path) -> dict[str, str]:
-    """The data of the last run that came to a conclusion: ``fingerprint``, ``content``, ``outcome``."""
+    """The data of the last run that came to a conclusion: ``fingerprint``, ``content``, ``outcome``.
+
+    ``waiting`` is the fingerprint of data that could not be brought since, ``tried`` that of those that came to none.
+    """
     try:
         found: dict[str, str] = json.loads((project / SEEN).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -192,6 +231,20 @@ def tried(project: Path, fingerprint: str) -> int:
     count = int(known.get("tries", 0)) + 1 if known.get("tried") == fingerprint else 1
     processes.write_json(project / SEEN, {**known, "tried": fingerprint, "tries": str(count)})
     return count
+
+
+def wait(project: Path, fingerprint: str) -> None:
+    """These data cannot be brought until a person has mended something, which need not change a file of the folder.
+
+    They are no news any more, but no conclusion either: each run that is due or asked for tries them again.
+    """
+    processes.write_json(project / SEEN, {**seen(project), "waiting": fingerprint})
+
+
+def is_news(project: Path, fingerprint: str) -> bool:
+    """Whether there are data, and no run has come to a conclusion about them or found that they cannot be brought."""
+    known = seen(project)
+    return fingerprint not in (EMPTY, known.get("fingerprint"), known.get("waiting"))
 
 
 def remember(project: Path, fingerprint: str, content: str, outcome: str) -> None:
@@ -208,7 +261,7 @@ def _replace(source: Path, target: Path) -> None:
     """A copy, never a link: DVC makes what it tracks read-only."""
     _remove(target)
     if source.is_dir():
-        shutil.copytree(source, target)
+        shutil.copytree(source, target, ignore_dangling_symlinks=True)
     else:
         shutil.copy2(source, target)
 

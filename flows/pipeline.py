@@ -8,7 +8,8 @@ Works with the server that PREFECT_API_URL names, and with a temporary one witho
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +76,14 @@ def produce(
     Raises:
         StageError: stages failed; the validation report is kept all the same.
     """
-    logger, run = get_run_logger(), run_name(tree.project)
+    with run_name(tree.project) as run:
+        return _produced(tree, chosen, message, run, paths, targets)
+
+
+def _produced(
+    tree: Worktree, chosen: Settings, message: str, run: str, paths: Sequence[str], targets: tuple[str, ...]
+) -> Outcome:
+    logger = get_run_logger()
     artifacts.parameters(tree.folder, tree.commit)
     try:
         statuses = stages.run(tree.folder, chosen, targets)
@@ -101,18 +109,36 @@ def _reports(tree: Worktree, chosen: Settings, run: str) -> None:
     artifacts.reports(tree.folder, tree.project, run, chosen.retrain.keep)
 
 
-def run_name(project: Path) -> str:
+@contextmanager
+def run_name(project: Path) -> Iterator[str]:
     """The name of the flow run that this is part of, as that of its branch and its folder of reports.
 
-    A person may have given it, in any letters, and more than once: no run's results take the place of another's.
+    A person may have given it, in any letters, and more than once: no run's results take the place of another's. The
+    folder is made at once, so that a run of the same name that begins meanwhile finds the name taken.
     """
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
     name = names.plain(context.flow_run.name)
-    branch = git(project, "for-each-ref", f"refs/heads/{BRANCHES}{name}")
-    is_taken = branch or (project / artifacts.REPORTS / name).exists()
-    return f"{name}-{context.flow_run.id.hex[:8]}" if is_taken else name
+    reports = project / artifacts.REPORTS
+    reports.mkdir(parents=True, exist_ok=True)
+    if git(project, "for-each-ref", f"refs/heads/{BRANCHES}{name}") or not _made(reports / name):
+        name = f"{name}-{context.flow_run.id.hex[:8]}"
+        _made(reports / name)  # else by an earlier attempt of this very run
+    try:
+        yield name
+    finally:
+        with suppress(OSError):  # it holds reports, or the oldest runs' went meanwhile, and it with them
+            (reports / name).rmdir()
+
+
+def _made(folder: Path) -> bool:
+    """Whether ``folder`` was not there and is made: of those who ask at once, one is told so."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def drop_old_branches(project: Path, keep: int) -> list[str]:

@@ -35,14 +35,17 @@ class Process:
     """A running process: its id, its birth (ids are used again), its address and its log."""
 
     pid: int
-    began: str
+    began: str | float
+    """A number, psutil's time of birth, is what records had that an earlier version wrote."""
     url: str
     log: str
 
     def alive(self) -> bool:
         """Whether it, and no other process with its id, runs."""
         try:
-            return births.of(self.pid) == self.began and psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
+            found = psutil.Process(self.pid)
+            born = found.create_time() if isinstance(self.began, float) else births.of(self.pid)
+            return born == self.began and found.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 

@@ -97,7 +97,7 @@ def promote(root: Path, commit: str, chosen: Settings, check: Still = lambda _: 
             raise
         notifications.tell(chosen.notifications, "promoted", f"{version.name} is in production", f"commit {commit}")
         _tidy(site, registry)
-        with logged.only("the outcome is not shown in Prefect"):
+        with logged.only("the front's address is not known, and so the outcome is not shown in Prefect"):
             artifacts.outcome("production", {"version": version.name, "commit": commit, "front": site.front().url})
         return version
 
@@ -348,9 +348,10 @@ def _assign(registry: Registry, version: Version, instead_of: Version | None) ->
         LateError: meanwhile somebody assigned another version by hand, which is not for a flow to undo.
     """
     champion = registry.champion()
+    if champion == version:
+        return
     still(instead_of.name if instead_of else None)(champion)
-    if champion != version:
-        _remember("assigned", (registry, registry.assign(version)))
+    _remember("assigned", (registry, registry.assign(version)))
 
 
 @_assign.on_rollback

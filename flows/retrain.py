@@ -24,7 +24,7 @@ from prefect.states import Completed
 from flows import artifacts, commands, gate, incoming, metrics, notifications, settings, stages, standing
 from flows.commands import CommandError
 from flows.gate import Side, Verdict
-from flows.incoming import MissingDataError, ReplacedImportError
+from flows.incoming import MissingDataError, ReplacedImportError, UncopiedError
 from flows.pipeline import produce
 from flows.promotion import LateError, promote, still
 from flows.registry import Registry
@@ -75,7 +75,7 @@ def _retrain(root: Path, chosen: Settings, force: bool) -> Retrained:
     if not force and not chosen.retrain.update_imports and known.get("fingerprint") == print_:
         return Retrained("nothing new")
     with commands.none_left(), worktree(root, chosen.retrain.revision) as tree:
-        content = _brought(tree, chosen, print_, known)
+        content = _brought(tree, chosen, print_)
         if not force and content == _known_content(root, chosen, known):
             incoming.remember(root, print_, content, known.get("outcome", "promoted"))
             return Retrained("nothing new")
@@ -112,24 +112,24 @@ def _retrain(root: Path, chosen: Settings, force: bool) -> Retrained:
     return Retrained("promoted", candidate, version.name, verdict)
 
 
-def _brought(tree: Worktree, chosen: Settings, print_: str, known: dict[str, str]) -> str:
-    """What has arrived, in the worktree; a hash of its content. What only a person can mend is a conclusion, too."""
+def _brought(tree: Worktree, chosen: Settings, print_: str) -> str:
+    """What has arrived, in the worktree; a hash of its content. What only a person can mend is tried once a day."""
     logger, folder = get_run_logger(), chosen.retrain.incoming
     try:
         return incoming.bring(
             tree, folder, chosen.retrain.update_imports, lambda left: logger.warning("%s: left out: %s", folder, left)
         )
-    except (ReplacedImportError, MissingDataError) as error:
-        # Data can be fetched without a change of the folder, so that this is tried again: but not for ever.
+    except (ReplacedImportError, MissingDataError, UncopiedError, CommandError, DvcException) as error:
+        # It may be mended without a change of the folder, so that it is tried again: but not every few minutes.
         if isinstance(error, ReplacedImportError) or incoming.tried(tree.project, print_) >= TRIES:
-            incoming.remember(tree.project, print_, known.get("content", ""), "failed")
+            incoming.wait(tree.project, print_)
         raise
 
 
 def _known_content(root: Path, chosen: Settings, known: dict[str, str]) -> str | None:
     """The data of the last conclusion; in a fresh clone, the champion's."""
-    if "content" in known:
-        return known["content"]
+    if found := known.get("content"):
+        return found
     champion = Registry(root, chosen.artifact).champion()
     if champion is None:
         return None

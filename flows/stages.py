@@ -56,6 +56,10 @@ class StageError(RuntimeError):
         self.passing = passing
 
 
+class NoDataError(ValueError):
+    """Data that a stage reads are not in DVC's cache, so that it would do its work on the rest."""
+
+
 _PROGRESS = re.compile(r"^(?P<what>[\w -]+): (?P<done>\d+)/(?P<total>\d+), ")
 
 
@@ -68,12 +72,17 @@ def run(folder: Path, settings: Settings, targets: tuple[str, ...] = ()) -> dict
         What became of each stage, in the graph's order.
 
     Raises:
+        NoDataError: data of a ``.dvc`` file that a stage is to read are not there.
         StageError: stages failed; what needs them did not run, and its outs, another run's, are removed.
     """
     whole, changed = graph.read(folder)
     part = whole.behind(targets)
     timed = _timed(settings)
     outdated = whole.outdated(changed)
+    if notes := sorted({note for stage in outdated & part.needs.keys() for note in whole.missing[stage]}):
+        raise NoDataError(
+            f"data of {', '.join(notes)} are not in DVC's cache; get them first: dvc fetch {' '.join(notes)}"
+        )
     reproduce = _reproduce.with_options(retries=settings.retries, retry_delay_seconds=settings.retry_delay_s)
     futures: dict[str, PrefectFuture[Any]] = {}
     with commands.none_left():

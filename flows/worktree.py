@@ -36,7 +36,8 @@ def git(folder: Path, *arguments: str) -> str:
         commands.CommandError: it failed, for the reason that it gives on standard error.
     """
     command = ["git", *arguments]
-    own = secrets.without(os.environ) | without_hooks(os.environ) | {"GIT_TERMINAL_PROMPT": "0"}
+    own = secrets.without(os.environ) | secrets.of_git(os.environ) | without_hooks(os.environ)
+    own["GIT_TERMINAL_PROMPT"] = "0"
     done = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         raise commands.CommandError(command, done.returncode, secrets.hide(done.stderr))

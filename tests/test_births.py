@@ -22,6 +22,12 @@ def test_a_step_of_the_clock_makes_no_other_process(monkeypatch):
     assert process.alive()
 
 
+def test_a_record_of_an_earlier_version_is_known_by_the_time():
+    began = psutil.Process().create_time()
+    assert Process(os.getpid(), began, "", "").alive()
+    assert not Process(os.getpid(), began - 1, "", "").alive()
+
+
 def test_another_process_of_the_same_id_is_another():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         assert births.of(other.pid) != births.of(os.getpid())

@@ -288,6 +288,23 @@ def test_raw_files_that_dvc_holds_are_there_in_a_run(repository):
     assert (repository / "runs" / "mine" / "incoming" / "more" / "three").is_file()
 
 
+def test_a_kill_between_the_credentials_and_the_cache_leaves_it_half_made_too(repository, monkeypatch):
+    (repository / worktrees.LOCAL_CONFIG).write_text("[core]\n    analytics = false\n")
+    worktree, real = repository / "runs" / "mine", worktrees.dvc
+
+    def killed(folder: Path, *arguments: str, capture: bool = False) -> str:
+        if "--local" in arguments:
+            raise KeyboardInterrupt
+        return real(folder, *arguments, capture=capture)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(worktrees, "dvc", killed)
+        worktrees.at_head(repository, worktree)
+    assert (worktree / worktrees.LOCAL_CONFIG).exists()
+    worktrees.at_head(repository, worktree)
+    assert real(worktree, "cache", "dir", capture=True) == real(repository, "cache", "dir", capture=True)
+
+
 @pytest.mark.slow
 def test_a_stage_that_fails_ends_the_run_with_its_reason_and_a_status(repository, capfd):
     assert status(["run", "--preset", "mine", "--set", "ingest.root=nowhere"]) == 1

@@ -18,6 +18,8 @@ LOCK_FILE = "dvc.lock"
 METRICS_FOLDER = "metrics"
 LOCAL_CONFIG = Path(".dvc") / "config.local"
 """Remotes and credentials of this machine; in a worktree also where the project's cache is, the last thing it gets."""
+_HALF_MADE = Path(".dvc") / "tmp" / "half-made"
+"""In a worktree: it has the one and does not have the other yet."""
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +81,7 @@ def fresh(project: Path, worktree: Path) -> None:
         raise WorktreeError(f"{project}: not the root of a git repository, of whose last commit a run is made")
     _warn_of_changes(project, ())
     head = _git(project, "rev-parse", "HEAD").strip()
-    if not (worktree / LOCAL_CONFIG).exists():
+    if not _is_made(worktree):
         _add(project, worktree, head)
         _share_cache(project, worktree)
     _git(worktree, "checkout", "--quiet", "--force", "--detach", head)
@@ -143,7 +145,7 @@ def _warn_of_changes(project: Path, apart_from: Sequence[Path]) -> None:
 
 def _bring_to_head(project: Path, worktree: Path) -> None:
     head = _git(project, "rev-parse", "HEAD").strip()
-    if not (worktree / LOCAL_CONFIG).exists():
+    if not _is_made(worktree):
         _add(project, worktree, head)
         _remove(worktree, _results(worktree))  # those of the commit's own params.yaml
         _share_cache(project, worktree)
@@ -190,8 +192,15 @@ def _add(project: Path, worktree: Path, commit: str) -> None:
     _git(worktree, "checkout", "--quiet", "--force", "--detach", commit)
 
 
+def _is_made(worktree: Path) -> bool:
+    return (worktree / LOCAL_CONFIG).exists() and not (worktree / _HALF_MADE).exists()
+
+
 def _share_cache(project: Path, worktree: Path) -> None:
     cache = dvc(project, "cache", "dir", capture=True).strip()
+    (worktree / _HALF_MADE).parent.mkdir(parents=True, exist_ok=True)
+    (worktree / _HALF_MADE).touch()
     if (project / LOCAL_CONFIG).exists():
         shutil.copy(project / LOCAL_CONFIG, worktree / LOCAL_CONFIG)
     dvc(worktree, "cache", "dir", "--local", cache, capture=True)
+    (worktree / _HALF_MADE).unlink()

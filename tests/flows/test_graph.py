@@ -28,6 +28,16 @@ def test_a_changed_parameter_changes_the_stage_that_reads_it(project):
     assert found.outdated(changed) == {"train", "side@left", "side@right", "evaluate", "export", "samples"}
 
 
+def test_data_that_are_not_there_are_missed_by_who_reads_them(project):
+    assert not any(graph.read(project)[0].missing.values())
+    (project / "data" / "incoming" / "first.jsonl").unlink()
+    found, changed = graph.read(project)
+    assert {stage: notes for stage, notes in found.missing.items() if notes} == {
+        "validate": ("data/incoming/first.jsonl.dvc",)
+    }
+    assert "validate" in changed
+
+
 def test_what_comes_after_a_change_may_be_outdated_and_nothing_else():
     assert DIAMOND.outdated(set()) == set()
     assert DIAMOND.outdated({"b"}) == {"b", "d"}

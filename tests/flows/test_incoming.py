@@ -157,6 +157,50 @@ def test_what_is_gone_before_it_is_read_waits_too(project, monkeypatch):
         incoming.bring(tree, FOLDER, update_imports=False)
 
 
+def test_a_note_that_is_gone_before_it_is_read_waits_too(project, monkeypatch):
+    real = shutil.copy
+
+    def late(source, target):
+        source.unlink()
+        return real(source, target)
+
+    monkeypatch.setattr(shutil, "copy", late)
+    with worktree(project) as tree, pytest.raises(incoming.ArrivingError):
+        incoming.bring(tree, FOLDER, update_imports=False)
+
+
+def test_a_link_to_nowhere_within_a_folder_is_left_out_and_what_is_no_file_is_named(project):
+    folder = project / FOLDER / "images"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"picture")
+    (folder / ".#a.png").symlink_to("somebody@somewhere")
+    left_out: list[str] = []
+    with worktree(project) as tree:
+        incoming.bring(tree, FOLDER, False, left_out.append)
+        assert [path.name for path in (tree.folder / FOLDER / "images").iterdir()] == ["a.png"]
+    assert left_out == ["images/.#a.png: a link to nowhere"]
+    os.mkfifo(folder / "pipe")
+    with (
+        worktree(project) as tree,
+        pytest.raises(incoming.UncopiedError, match=r"images/pipe.* is a named pipe; mend it"),
+    ):
+        incoming.bring(tree, FOLDER, update_imports=False)
+
+
+def test_data_that_wait_for_a_person_are_no_news_and_no_conclusion(tmp_path):
+    incoming.remember(tmp_path, "first", "content", "promoted")
+    assert incoming.is_news(tmp_path, "second")
+    assert incoming.tried(tmp_path, "second") == 1
+    incoming.wait(tmp_path, "second")
+    assert not any(incoming.is_news(tmp_path, each) for each in ("first", "second", incoming.EMPTY))
+    known = incoming.seen(tmp_path)
+    assert (known["fingerprint"], known["content"], known["outcome"]) == ("first", "content", "promoted")
+    assert incoming.tried(tmp_path, "second") == 2
+    assert not incoming.is_news(tmp_path, "second")
+    incoming.remember(tmp_path, "second", "other", "refused")
+    assert incoming.is_news(tmp_path, "third")
+
+
 def test_a_link_to_nowhere_is_no_file(tmp_path):
     (tmp_path / ".#open").symlink_to("nobody@nowhere")
     assert incoming.fingerprint(tmp_path) == incoming.EMPTY
@@ -181,3 +225,21 @@ def test_data_that_only_a_note_names_come_from_the_cache_or_are_missed(project, 
     (project / FOLDER / "first.jsonl.dvc").unlink()  # these lie in the folder as they are
     with worktree(project) as tree, pytest.raises(incoming.MissingDataError, match=r"dvc fetch .*origin.jsonl.dvc"):
         incoming.bring(tree, FOLDER, update_imports=False)
+
+
+@pytest.mark.slow
+def test_an_imports_data_that_only_lie_in_the_folder_are_put_into_the_cache_by_the_command_that_is_told(
+    project, tmp_path
+):
+    origin, note = tmp_path / "origin.jsonl", f"{FOLDER}/origin.jsonl.dvc"
+    origin.write_text(pipelines.rows([8000]))
+    subprocess.run(["dvc", "import-url", "--quiet", str(origin), f"{FOLDER}/origin.jsonl"], cwd=project, check=True)
+    pipelines.commit(project)
+    shutil.rmtree(project / ".dvc" / "cache")
+    with worktree(project) as tree, pytest.raises(incoming.MissingDataError) as told:
+        incoming.bring(tree, FOLDER, update_imports=False)
+    assert f"dvc commit --force {note}" in str(told.value)
+    subprocess.run(["dvc", "commit", "--quiet", "--force", note], cwd=project, check=True)
+    with worktree(project) as tree:
+        incoming.bring(tree, FOLDER, update_imports=False)
+        assert "r8000" in (tree.folder / FOLDER / "origin.jsonl").read_text()

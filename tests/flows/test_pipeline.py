@@ -97,6 +97,37 @@ def test_a_run_may_have_any_name_and_each_keeps_its_own_branch(project):
     assert git(project, "rev-parse", first.branch, second.branch).split() == [first.commit, second.commit]
 
 
+def test_two_runs_of_one_name_at_once_are_two(project):
+    named = pipeline.with_options(flow_run_name="nightly")
+    names = []
+
+    def overlapping(*given, **options):
+        with module.run_name(project) as other:
+            names.append(other)
+        return real(*given, **options)
+
+    real = module._produced
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "_produced", overlapping)
+        outcome = named(str(project), overrides=["train.skill=0.2"], targets=["train"])
+    assert outcome.branch == "runs/nightly"
+    assert names[0].startswith("nightly-")
+    assert not (project / "runs" / "reports" / names[0]).exists(), "it left none"
+
+
+def test_data_that_are_not_in_the_cache_are_named_and_nothing_runs_on_the_rest(project):
+    (project / "data" / "incoming" / "second.jsonl").write_text(pipelines.rows(range(400, 600)))
+    subprocess.run(["dvc", "add", "--quiet", "data/incoming/second.jsonl"], cwd=project, check=True)
+    pipelines.commit(project, "more data")
+    (project / "data" / "incoming" / "second.jsonl").unlink()
+    kept = {line.split()[-1] for line in (project / "data" / "incoming" / "second.jsonl.dvc").read_text().splitlines()}
+    for cached in (project / ".dvc" / "cache").rglob("*"):
+        if cached.parent.name + cached.name in kept:
+            cached.unlink()
+    with pytest.raises(stages.NoDataError, match=r"dvc fetch data/incoming/second\.jsonl\.dvc"):
+        pipeline(str(project))
+
+
 def test_a_server_that_shows_nothing_ends_nothing(project, monkeypatch, caplog):
     def broken(*_: object, **__: object) -> None:
         raise httpx.ConnectError("All connection attempts failed")

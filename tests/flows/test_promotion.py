@@ -211,6 +211,16 @@ def test_a_version_that_a_person_assigns_meanwhile_stays(project, site, monkeypa
 
 
 @pytest.mark.slow
+def test_the_very_version_may_be_assigned_meanwhile(project, site, monkeypatch):
+    promotion.promotion(str(project))
+    registry = Registry(project, "vlp")
+    second = registry.register(version(project, train__skill=0.8))
+    real = promotion.smoke.test
+    monkeypatch.setattr(promotion.smoke, "test", lambda *given: (registry.assign(second), real(*given))[1])
+    assert promotion.promotion(str(project), second.commit) == registry.champion() == second
+
+
+@pytest.mark.slow
 def test_what_goes_wrong_after_a_promotion_does_not_undo_it(project, site, monkeypatch):
     def broken(*_: object) -> None:
         raise OSError("no space left on device")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -201,6 +202,26 @@ def test_what_cannot_be_served_is_not_tried_every_few_minutes(project, site):
     pipelines.change(project, "params.yaml", serve__manner="well")
     pipelines.commit(project, "mended")
     assert retrain(str(project), force=True).outcome == "promoted"
+
+
+def test_data_that_are_fetched_after_the_last_try_are_taken_by_the_next_run(project, site):
+    folder, cache = project / "data" / "incoming", project / ".dvc" / "cache"
+    champion = run(project)
+    (folder / "second.jsonl").write_text(pipelines.rows(range(400, 600)))
+    subprocess.run(["dvc", "add", "--quiet", "data/incoming/second.jsonl"], cwd=project, check=True)
+    (folder / "second.jsonl").unlink()
+    cache.rename(project / "elsewhere")
+    (cache / "files").mkdir(parents=True)
+    for _ in range(TRIES + 1):
+        with pytest.raises(incoming.MissingDataError, match=r"dvc fetch data/incoming/second\.jsonl\.dvc"):
+            retrain(str(project))
+    assert arrivals.arrivals(str(project), settle_s=0.1) is False, "nobody is told of it every few minutes"
+    assert incoming.seen(project)["outcome"] == "promoted"
+    shutil.rmtree(cache)
+    (project / "elsewhere").rename(cache)
+    assert run(project).outcome == "refused", "no better than the champion, and judged"
+    assert production(project, site) == (champion.version, champion.commit)
+    assert run(project).outcome == "nothing new"
 
 
 def test_a_look_into_the_folder_tells_of_data_that_lie_still(project):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from flows import processes, secrets, standing
 
@@ -57,6 +57,22 @@ def test_somebody_elses_server_is_not_shown_it(monkeypatch):
     assert standing.login() == {}
     monkeypatch.setenv(standing.KEY, "a-key-of-the-cloud")
     assert standing.login() == {standing.KEY: "a-key-of-the-cloud"}
+
+
+def test_the_server_of_a_profile_is_not_shown_it_either(monkeypatch, tmp_path):
+    monkeypatch.setenv(standing.LOCK, LOGIN)
+    with temporary_settings({PREFECT_API_URL: "https://elsewhere.example/api"}), standing.server(tmp_path):
+        assert not PREFECT_API_AUTH_STRING.value()
+    with temporary_settings(restore_defaults={PREFECT_API_URL}), standing.server(tmp_path):
+        assert PREFECT_API_AUTH_STRING.value(), "a temporary server of this process has the lock, too"
+
+
+def test_a_key_of_the_cloud_does_not_open_the_projects_own_server(monkeypatch, locked):
+    monkeypatch.setenv(standing.KEY, "a-key-of-the-cloud")
+    with pytest.raises(standing.LockedError):
+        standing.check_login(locked)
+    monkeypatch.setenv("PREFECT_API_URL", locked)
+    standing.check_login(locked)
 
 
 def test_a_locked_server_is_told_in_one_line_without_the_login(monkeypatch, locked):

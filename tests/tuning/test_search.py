@@ -16,6 +16,7 @@ import pytest
 from support.pipelines import committed, git
 from vlp import cli
 from vlp.params import read
+from vlp.tuning import trial
 
 pytestmark = pytest.mark.slow
 
@@ -138,6 +139,21 @@ def test_a_search_that_is_killed_goes_on_and_tries_what_was_cut_off_again(reposi
     ended = [row for row in rows if row["state"] != "fail"]
     assert len(cut_off) == 1 and len(ended) == 2
     assert any(row["params"] == cut_off[0]["params"] for row in ended)
+
+
+def test_a_trial_that_an_earlier_version_remembered_is_for_a_person_to_end(tmp_path) -> None:
+    place = trial.Place(tmp_path, tmp_path, tmp_path, "matching")
+    record = tmp_path / "running.json"
+    record.write_text(json.dumps({"pid": os.getpid(), "created": 1.0}))
+    with pytest.raises(
+        trial.TrialError, match=r"running\.json: process \d+ may be a trial .* end it if so, and remove"
+    ):
+        trial.end_leftover(place)
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    record.write_text(json.dumps({"pid": gone.pid, "created": 1.0}))
+    trial.end_leftover(place)
+    assert not record.exists()
 
 
 def test_trials_that_fail_are_told_and_a_search_of_nothing_else_gives_up(repository, capsys) -> None:

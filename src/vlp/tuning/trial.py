@@ -26,6 +26,10 @@ _PATIENCE = 10.0
 """Seconds that a process group has to end by itself."""
 
 
+class TrialError(ValueError):
+    """A trial of before stands in the way."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """``validation``: what training measured at its end, or at the last look before it was ``pruned``. ``error``: the
@@ -170,11 +174,23 @@ def _remember(place: Place, pid: int) -> None:
 
 
 def end_leftover(place: Place) -> None:
-    """End the trial of a search that was killed outright, should it still run."""
+    """End the trial of a search that was killed outright, should it still run.
+
+    Raises:
+        TrialError: an earlier version remembered it, and such a process runs: nobody can tell whether it is the trial.
+    """
     path = _remembered(place)
     if not path.exists():
         return
     left = json.loads(path.read_text(encoding="utf-8"))
+    if "born" not in left:
+        if psutil.pid_exists(left["pid"]):
+            raise TrialError(
+                f"{path}: process {left['pid']} may be a trial that an earlier version left running: end it if so, and "
+                "remove the file"
+            )
+        path.unlink()
+        return
     with contextlib.suppress(psutil.NoSuchProcess):
         if births.of(left["pid"]) == left["born"]:
             end(left["pid"])
