@@ -214,6 +214,7 @@ def test_the_network_is_closed_in_child_processes(tmp_path):
     assert "a test's child process reached for the network" in child.stderr
 
 
+@pytest.mark.soak  # tests/tuning asks the same of stages that take moments
 def test_a_search_that_is_interrupted_goes_on_and_its_trials_are_experiments(again):
     for name, value in (("user.name", "A Person"), ("user.email", "person@example.org")):
         command(again, "git", "config", name, value)
