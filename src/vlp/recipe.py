@@ -4,9 +4,9 @@ tasks can hold one.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vlp.params import Section
 
@@ -26,6 +26,11 @@ class Recipe(Section):
     warmup_share: float = Field(ge=0, lt=1, description="of the steps, from zero to the top")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     weight_decay: float = Field(ge=0, description="of matrices; never of biases, norms and embeddings")
+    optimizer: Literal["adamw", "muon"] = Field(
+        default="adamw",
+        description="muon: for the matrices of stacked layers, AdamW for the rest: fewer steps from random weights",
+    )
+    matrix_rate: float = Field(default=1.0, gt=0, description="of what muon changes, in parts of learning_rate")
     betas: tuple[float, float] = (0.9, 0.98)
     gradient_clip: float = Field(gt=0, description="of the global norm")
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -47,6 +52,12 @@ class Recipe(Section):
     shard: bool = Field(
         default=False, description="with several processes: weights and optimiser states in parts (FSDP), not copies"
     )
+
+    @model_validator(mode="after")
+    def _whole_matrices(self) -> Self:
+        if self.optimizer == "muon" and self.shard:
+            raise ValueError("optimizer muon needs whole matrices, which shard cuts: set one of the two otherwise")
+        return self
 
 
 class LoraParams(Section):

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from support.models import recipe
 from vlp.records import Batch
-from vlp.training.engine import Engine, parameter_groups, total_loss
+from vlp.training.engine import total_loss
 from vlp.training.launch import TrainingError, precision
 from vlp.training.loop import average, fit
 
@@ -78,35 +78,6 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_which() -> None:
 def test_only_what_ends_in_loss_is_summed_each_with_its_weight() -> None:
     scalars = {"a_loss": torch.tensor(2.0), "b_loss": torch.tensor(3.0), "accuracy": torch.tensor(100.0)}
     assert float(total_loss(scalars, {"b_loss": 0.5}, step=0)) == 3.5
-
-
-def test_matrices_decay_and_biases_norms_and_embeddings_do_not() -> None:
-    module = nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2), nn.LayerNorm(2))
-    decayed, plain = parameter_groups(module, 0.1, 1e-3)
-    assert decayed["weight_decay"] == 0.1 and plain["weight_decay"] == 0.0
-    assert [tuple(p.shape) for p in decayed["params"]] == [(2, 2)]  # type: ignore[attr-defined]
-    assert len(plain["params"]) == 4  # type: ignore[arg-type]
-
-
-def test_a_part_of_the_backbone_can_learn_more_slowly() -> None:
-    module = nn.Module()
-    module.model = nn.ModuleDict({"text_encoder": nn.Linear(2, 2), "fusion": nn.Linear(2, 2)})
-    module.text_encoder = nn.Linear(2, 2)  # no part of the backbone, whatever its name
-
-    def rate(name: str) -> float:
-        return 0.5 if name.endswith("bias") else 1.0
-
-    slow = recipe(1, learning_rate=1.0, rates={"text_encoder": 0.1})
-    optimizer = Engine(module, slow, {}, rate, torch.device("cpu")).optimizer
-    found = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
-    assert {name: found[id(parameter)] for name, parameter in module.named_parameters()} == {
-        "model.text_encoder.weight": 0.1,
-        "model.text_encoder.bias": 0.05,
-        "model.fusion.weight": 1.0,
-        "model.fusion.bias": 0.5,
-        "text_encoder.weight": 1.0,
-        "text_encoder.bias": 0.5,
-    }
 
 
 def test_held_out_scalars_are_means_and_leave_the_module_as_it_is() -> None:

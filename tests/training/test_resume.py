@@ -67,18 +67,20 @@ IN_BOTH_PHASES, IN_THE_SECOND = [5, STEPS - 3 + 5], [STEPS + 4]
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("freeze", "die_at"), [([], IN_BOTH_PHASES), (["text_encoder"], IN_THE_SECOND)], ids=["whole", "frozen"]
+    ("freeze", "optimizer", "die_at"),
+    [([], "muon", IN_BOTH_PHASES), (["text_encoder"], "adamw", IN_THE_SECOND)],
+    ids=["whole", "frozen"],
 )
 def test_a_run_killed_at_several_steps_ends_in_the_same_bits(
-    prepared: Path, tmp_path: Path, freeze: list[str], die_at: list[int]
+    prepared: Path, tmp_path: Path, freeze: list[str], optimizer: str, die_at: list[int]
 ) -> None:
-    asked = {"prepared": str(prepared), "freeze": freeze}
+    asked = {"prepared": str(prepared), "freeze": freeze, "recipe": {"optimizer": optimizer}}
     assert killed_and_resumed(tmp_path / "killed", asked, die_at) == uninterrupted(tmp_path / "whole", asked)
 
 
 @pytest.mark.slow
 def test_two_processes_killed_end_in_the_same_bits(prepared: Path, tmp_path: Path) -> None:
-    asked = {"prepared": str(prepared)}
+    asked = {"prepared": str(prepared), "recipe": {"optimizer": "muon"}}
     assert killed_and_resumed(tmp_path / "killed", asked, IN_THE_SECOND, 2) == uninterrupted(
         tmp_path / "whole", asked, 2
     )

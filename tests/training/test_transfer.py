@@ -16,8 +16,8 @@ from vlp.tasks.captioning import Params as CaptioningParams
 from vlp.tasks.captioning import Task as Captioning
 from vlp.tasks.matching import Params, Task
 from vlp.training.determinism import seed_everything
-from vlp.training.engine import parameter_groups
 from vlp.training.loop import fit
+from vlp.training.optimizer import parameter_groups
 from vlp.training.transfer import Transfer, start
 
 STEPS = 4

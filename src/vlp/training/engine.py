@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -17,42 +17,10 @@ from vlp.records import Batch
 from vlp.training.compilation import compiled
 from vlp.training.launch import TrainingError, precision
 from vlp.training.memory import fill, recomputing, sharded, whole
+from vlp.training.optimizer import Rates, optimizer
 
-Rates = Callable[[str], float]
-"""A parameter's learning rate by its name, in parts of the recipe's."""
 CHECKED_EVERY = 16
 """Steps between two looks of a GPU run at whether its loss is a number: each look waits for the GPU."""
-
-
-def parameter_groups(
-    module: nn.Module, weight_decay: float, learning_rate: float, rates: Rates | None = None
-) -> list[dict[str, object]]:
-    """Matrices decay; biases, norms and embeddings do not (they are no interactions of features).
-
-    Args:
-        module: what is trained; frozen parameters are in no group.
-        weight_decay: of the matrices.
-        learning_rate: at the top of the schedule.
-        rates: the share of it that each parameter gets; 1 for all if None.
-    """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            decay = 0.0 if parameter.ndim < 2 or id(parameter) in embeddings else weight_decay
-            groups.setdefault((rates(name) if rates else 1.0, decay), []).append(parameter)
-    return [
-        {"params": groups[rate, decay], "weight_decay": decay, "lr": learning_rate * rate}
-        for rate, decay in sorted(groups, reverse=True)  # the full rate first: it is the one that curves show
-    ]
-
-
-def _by_part(recipe: Recipe, rates: Rates | None) -> Rates | None:
-    """``rates``, times the recipe's own of the part of the backbone that a parameter belongs to."""
-    if not recipe.rates:
-        return rates
-    parts: dict[str, float] = {f"model.{part}": share for part, share in recipe.rates.items()}
-    return lambda name: (rates(name) if rates else 1.0) * parts.get(".".join(name.split(".", 2)[:2]), 1.0)
 
 
 def total_loss(scalars: Mapping[str, Tensor], weights: Mapping[str, float], step: int, *, check: bool = True) -> Tensor:
@@ -77,7 +45,7 @@ class Engine:
             device is, whose weights ``bring_back`` brings.
         recipe: optimiser, precision, memory.
         weights: of the losses by name.
-        rates: as of ``parameter_groups``.
+        rates: as of ``optimizer``.
         device: to compute on.
     """
 
@@ -92,8 +60,7 @@ class Engine:
         layout = torch.contiguous_format if self._in_parts else torch.channels_last
         self.module.to(device, memory_format=layout).train()  # type: ignore[call-overload]
         self._forward: Any = sharded(self.module) if self._in_parts else self.module
-        groups = parameter_groups(self.module, recipe.weight_decay, recipe.learning_rate, _by_part(recipe, rates))
-        self.optimizer = torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
+        self.optimizer = optimizer(self.module, recipe, rates)
         self._parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self._autocast = precision(recipe.precision) == "bf16"
         if world() > 1 and not self._in_parts:

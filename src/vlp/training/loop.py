@@ -24,8 +24,9 @@ from vlp.models.distributed import rank, world
 from vlp.progress import track
 from vlp.recipe import Recipe
 from vlp.records import Batch
-from vlp.training.engine import Engine, Rates
+from vlp.training.engine import Engine
 from vlp.training.launch import TrainingError, is_first, join, lost_peers, precision
+from vlp.training.optimizer import Rates
 from vlp.training.resume import History, Run, Trained
 
 _COUNT = "/count"
@@ -51,7 +52,7 @@ def fit(
         recipe: optimiser, schedule, precision.
         weights: of the losses by name; 1 where it says nothing.
         what: the progress line's noun.
-        rates: as of ``engine.parameter_groups``.
+        rates: as of ``optimizer.optimizer``.
         watch: told the number of steps done in the first process, wherever a row of the curve is written.
         run: what this is a phase of: where its checkpoints are, and where it was killed before.
 

@@ -157,16 +157,16 @@ def _moments(trained: Trained) -> dict[str, Tensor]:
 
 
 def _restore_moments(trained: Trained, moments: dict[str, Tensor]) -> None:
-    for name, parameter in _named(trained).items():
-        state = trained.optimizer.state[parameter]
-        for key in ("step", "exp_avg", "exp_avg_sq"):
-            if f"{name}/{key}" not in moments:
-                continue
-            saved = moments[f"{name}/{key}"]
-            state[key] = torch.zeros_like(parameter) if saved.shape == parameter.shape else torch.zeros_like(saved)
-            fill(state[key], saved)
-            if key == "step":
-                state[key] = saved.to(parameter.device)
+    parameters = _named(trained)
+    for place, saved in moments.items():
+        name, key = place.rsplit("/", 1)
+        parameter = parameters[name]
+        if key == "step":
+            value = saved.to(parameter.device)
+        else:
+            value = torch.zeros_like(parameter) if saved.shape == parameter.shape else torch.zeros_like(saved)
+            fill(value, saved)
+        trained.optimizer.state[parameter][key] = value
 
 
 def _random_numbers() -> dict[str, Tensor]:

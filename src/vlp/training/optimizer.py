@@ -1,0 +1,136 @@
+"""What changes the weights: AdamW, and where a recipe asks for it Muon for the matrices inside stacked layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Any, overload
+
+import torch
+from torch import nn
+
+from vlp.recipe import Recipe
+
+Rates = Callable[[str], float]
+"""A parameter's learning rate by its name, in parts of the recipe's."""
+
+
+def optimizer(module: nn.Module, recipe: Recipe, rates: Rates | None = None) -> torch.optim.Optimizer:
+    """The optimiser of what is trained of ``module``: one that schedules, checkpoints and steps see as one.
+
+    Under ``optimizer: muon`` the matrices of stacked layers (text encoder, fusion block, a decoder's) step by their
+    momentum made orthogonal, so that every direction of a matrix is learnt as fast as its strongest; scaled as long as
+    steps of AdamW are, times ``matrix_rate``. All else (images' convolutions, embeddings, norms,
+    biases, heads) stays with AdamW.
+
+    Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; the scale: Liu et al. 2025,
+    https://arxiv.org/abs/2502.16982
+
+    Args:
+        module: what is trained; frozen parameters are in no group.
+        recipe: rates, decay, and which of the two.
+        rates: the share of the learning rate that each parameter gets; 1 for all if None.
+    """
+    groups = parameter_groups(module, recipe.weight_decay, recipe.learning_rate, _by_part(recipe, rates))
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, betas=recipe.betas, fused=True)
+    stacked = _stacked_matrices(module)
+    rest = list(_chosen(groups, lambda parameter: id(parameter) not in stacked))
+    matrices = list(_chosen(groups, lambda parameter: id(parameter) in stacked))
+    parts: list[torch.optim.Optimizer] = []
+    if rest:
+        parts.append(torch.optim.AdamW(rest, betas=recipe.betas, fused=True))
+    if matrices:
+        for group in matrices:
+            group["lr"] *= recipe.matrix_rate
+        parts.append(torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw"))
+    return _Joined(parts)
+
+
+def parameter_groups(
+    module: nn.Module, weight_decay: float, learning_rate: float, rates: Rates | None = None
+) -> list[dict[str, Any]]:
+    """Matrices decay; biases, norms and embeddings do not (they are no interactions of features).
+
+    Args:
+        module: what is trained; frozen parameters are in no group.
+        weight_decay: of the matrices.
+        learning_rate: at the top of the schedule.
+        rates: the share of it that each parameter gets; 1 for all if None.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    embeddings = _embeddings(module)
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            decay = 0.0 if parameter.ndim < 2 or id(parameter) in embeddings else weight_decay
+            groups.setdefault((rates(name) if rates else 1.0, decay), []).append(parameter)
+    return [
+        {"params": groups[rate, decay], "weight_decay": decay, "lr": learning_rate * rate}
+        for rate, decay in sorted(groups, reverse=True)  # the full rate first: it is the one that curves show
+    ]
+
+
+def _by_part(recipe: Recipe, rates: Rates | None) -> Rates | None:
+    """``rates``, times the recipe's own of the part of the backbone that a parameter belongs to."""
+    if not recipe.rates:
+        return rates
+    parts: dict[str, float] = {f"model.{part}": share for part, share in recipe.rates.items()}
+    return lambda name: (rates(name) if rates else 1.0) * parts.get(".".join(name.split(".", 2)[:2]), 1.0)
+
+
+def _embeddings(module: nn.Module) -> set[int]:
+    return {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
+
+
+def _stacked_matrices(module: nn.Module) -> set[int]:
+    """The matrices of layers that stand one upon the other: what Muon is for. First and last layers are none."""
+    stacks = (part for part in module.modules() if isinstance(part, nn.ModuleList))
+    inside = chain.from_iterable(stack.parameters() for stack in stacks)
+    return {id(parameter) for parameter in inside if parameter.ndim == 2} - _embeddings(module)
+
+
+def _chosen(groups: Iterable[dict[str, Any]], keep: Callable[[nn.Parameter], bool]) -> Iterator[dict[str, Any]]:
+    """The groups with those of their parameters that are kept; none that is left empty."""
+    for group in groups:
+        if kept := [parameter for parameter in group["params"] if keep(parameter)]:
+            yield {**group, "params": kept}
+
+
+class _Joined(torch.optim.Optimizer):
+    """Several optimisers, each of its own parameters, as one: their groups and states are shared, not copied.
+
+    Args:
+        parts: at least one; the first one's first group is the one that curves show.
+    """
+
+    def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
+        self._parts = parts
+        super().__init__(
+            [parameter for part in parts for group in part.param_groups for parameter in group["params"]], {}
+        )
+        self.param_groups = [group for part in parts for group in part.param_groups]
+        self.state = _States(parts)  # type: ignore[assignment]
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        loss = None if closure is None else closure()
+        for part in self._parts:
+            part.step()
+        return loss
+
+
+class _States:
+    """What each of several optimisers remembers, looked up by parameter."""
+
+    def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
+        self._of = {
+            parameter: part.state for part in parts for group in part.param_groups for parameter in group["params"]
+        }
+
+    def __getitem__(self, parameter: nn.Parameter) -> dict[str, Any]:
+        return self._of[parameter][parameter]
