@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from vlp import params as parameters
 from vlp import plugins
+from vlp.allocation import keep_freed_memory
 from vlp.data.loading import Prepared
 from vlp.evaluation.cross_validation import METRICS, cross_validate
 from vlp.files import atomic, write_csv, write_json, write_jsonl
@@ -55,6 +56,7 @@ def main() -> None:
     name = sys.argv[1]
     params = parameters.load(Params)
     prepared = Prepared(PREPARED)
+    keep_freed_memory()
     seed_everything(params.seed)
     task = plugins.find("vlp.tasks", name).Task.load(TASKS / name, prepared)
     test = prepared.split("test")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vlp import params as parameters
 from vlp import plugins
+from vlp.allocation import keep_freed_memory
 from vlp.data.augment import AugmentParams, augmenter
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.files import atomic, write_csv, write_json
@@ -40,6 +41,7 @@ def main() -> None:
     section = parameters.load_section(f"tasks.{name}", plugin.Params)
     recipe = section.training
     prepared = Prepared(PREPARED)
+    keep_freed_memory()
     seed_everything(params.seed)
     model, heads = start(section.transfer, PRETRAINED, prepared)
     task = plugin.Task(section, model, prepared)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vlp import params as parameters
+from vlp.allocation import keep_freed_memory
 from vlp.data.augment import AugmentParams, augmenter
 from vlp.data.loading import Prepared
 from vlp.files import atomic, write_csv, write_json
@@ -34,6 +35,7 @@ def main() -> None:
     """Train phase by phase, then write the backbone, its objectives' heads, the metrics and the curve."""
     params = parameters.load(Params)
     prepared = Prepared(PREPARED)
+    keep_freed_memory()
     seed_everything(params.seed)
     model = VLPModel.from_params(
         params.model,
