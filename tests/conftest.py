@@ -49,7 +49,7 @@ LONG = tuple(
     f"tests/{name}"
     for name in (
         "test_repro.py", "service/", "training/", "flows/", "stages/", "data/engines/", "tuning/", "report/", "export/",
-        "runtime/tasks/", "test_presets.py", "test_prefect_server.py", "test_raw_data.py",
+        "models/test_export.py", "runtime/tasks/", "test_presets.py", "test_prefect_server.py", "test_raw_data.py",
         "test_folds.py", "tasks/",
     )
 )  # fmt: skip
