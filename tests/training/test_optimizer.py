@@ -92,6 +92,26 @@ def test_muon_takes_the_matrices_of_stacked_layers_and_adamw_the_rest() -> None:
         assert spread(module.state_dict()[name] - before[name]) < spread(slopes[name]) / 5
 
 
+def test_matrices_taken_together_step_as_one_by_one() -> None:
+    shapes = [(8, 8), (16, 8), (8, 8), (8, 16), (16, 8), (8, 8), (24, 8)]
+    torch.manual_seed(0)
+    together = nn.ModuleList([nn.Linear(columns, rows, bias=False) for rows, columns in shapes])
+    alone = copy.deepcopy(together)
+    changes = optimizer(together, recipe(1, optimizer="muon", learning_rate=0.1, matrix_rate=0.5, weight_decay=0.2))
+    torchs = torch.optim.Muon(alone.parameters(), lr=0.05, weight_decay=0.2, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        for one, other in zip(together.parameters(), alone.parameters(), strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        together[-1].weight.grad = alone[-1].weight.grad = None  # type: ignore[union-attr]
+        changes.step()
+        torchs.step()
+    for one, other in zip(together.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(changes.state[one], torchs.state[other])
+        # bfloat16 keeps three digits of a step's direction.
+        torch.testing.assert_close(one, other, atol=2e-3, rtol=0)
+
+
 def test_its_steps_are_as_long_as_those_of_adamw() -> None:
     lengths = {}
     for name in ("adamw", "muon"):

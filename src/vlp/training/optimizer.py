@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, overload
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vlp.recipe import Recipe
 
@@ -43,7 +43,7 @@ def optimizer(module: nn.Module, recipe: Recipe, rates: Rates | None = None) -> 
     if matrices:
         for group in matrices:
             group["lr"] *= recipe.matrix_rate
-        parts.append(torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw"))
+        parts.append(_Muon(matrices, adjust_lr_fn="match_rms_adamw"))
     return _Joined(parts)
 
 
@@ -94,6 +94,61 @@ def _chosen(groups: Iterable[dict[str, Any]], keep: Callable[[nn.Parameter], boo
     for group in groups:
         if kept := [parameter for parameter in group["params"] if keep(parameter)]:
             yield {**group, "params": kept}
+
+
+class _Muon(torch.optim.Muon):
+    """torch's, whose steps take matrices of one shape together: a hundred small products one by one are mostly calls.
+
+    Options, states and numbers are torch's own, to what its bfloat16 keeps.
+    """
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters: list[Tensor] = []
+            gradients: list[Tensor] = []
+            momenta: list[Tensor] = []
+            self._init_group(group, parameters, gradients, momenta)
+            if not parameters:
+                continue
+            torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+            moves = torch._foreach_lerp(gradients, momenta, group["momentum"]) if group["nesterov"] else momenta
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            alike: dict[torch.Size, list[int]] = {}
+            for index, parameter in enumerate(parameters):
+                alike.setdefault(parameter.shape, []).append(index)
+            for (rows, columns), chosen in alike.items():
+                turned = _orthogonal(torch.stack([moves[index] for index in chosen]), group)
+                length = group["lr"] * 0.2 * max(rows, columns) ** 0.5  # "match_rms_adamw"
+                torch._foreach_add_([parameters[index] for index in chosen], turned.unbind(), alpha=-length)
+        return loss
+
+
+def _orthogonal(matrices: Tensor, options: dict[str, Any]) -> Tensor:
+    """Near the closest matrices whose columns (or rows, where they are fewer) are at right angles and of length 1.
+
+    Args:
+        matrices: (matrices, rows, columns).
+        options: Muon's, of the Newton–Schulz iteration.
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = (matrices.mT if tall else matrices).bfloat16()
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=options["eps"])
+    first, third, fifth = options["ns_coefficients"]
+    for _ in range(options["ns_steps"]):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth), x, beta=first)
+    return (x.mT if tall else x).to(matrices.dtype)
 
 
 class _Joined(torch.optim.Optimizer):
