@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vlp import explaining, predict, review
 from vlp.stages import base
+from vlp import explaining, predict, review
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -115,8 +115,24 @@ def test_of_many_runs_a_few_are_kept_at_even_distances(runs: int, kept: list[int
     assert [feeds["x"].item() for feeds in seen.feeds] == kept
 
 
-@pytest.mark.parametrize(("drop", "stands"), [(-0.1, True), (0.001, True), (0.0011, False), (float("nan"), False)])
-def test_the_metric_decides(drop: float, stands: bool) -> None:
+@pytest.mark.parametrize(
+    ("validation", "test", "asked", "kept"),
+    [
+        (-0.1, 0.001, 2, True),
+        (0.001, -0.1, 2, True),
+        (0.0011, 0.0, 1, False),
+        (float("nan"), 0.0, 1, False),
+        (0.0, 0.0011, 2, False),
+        (0.0, float("nan"), 2, False),
+    ],
+)
+def test_the_metric_decides_on_both_splits(validation: float, test: float, asked: int, kept: bool) -> None:
     limits = ExportParams(samples=1, max_abs_diff=0.1, max_metric_drop=0.001, int8=True)
-    parity = Parity(max_abs_diff=0.5, metric_drop=drop, torch_ms=1.0, runtime_ms=1.0)
-    assert quantization.stands(parity, limits) is stands
+    drops = {"validation": validation, "test": test}
+
+    def measure(split: str) -> Parity:
+        return Parity(max_abs_diff=0.5, metric_drop=drops[split], torch_ms=1.0, runtime_ms=1.0)
+
+    trial = quantization.tried(measure, limits)
+    assert trial.kept is kept
+    assert [str(drop) for drop in trial.drops.values()] == [str(drop) for drop in [validation, test][:asked]]

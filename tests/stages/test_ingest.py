@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from vlp.stages import ingest
 from vlp import params as parameters
 from vlp import plugins
 from vlp.data import shards
-from vlp.stages import ingest
 
 PROJECT = Path(__file__).resolve().parents[2]
 MANIFEST = {"file": "pairs.jsonl", "image": "image", "captions": ["text"]}

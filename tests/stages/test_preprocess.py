@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from vlp.stages import preprocess
+from vlp.stages.base import run
 from vlp import params
 from vlp.data import cleaning, examples, judged, quality, shards
 from vlp.data.cleaning import CleanParams
 from vlp.data.sources import scenes
 from vlp.data.split import SPLITS
 from vlp.records import Record
-from vlp.stages import preprocess
-from vlp.stages.base import run
 
 SECTIONS: dict[str, Any] = {
     "seed": 7,

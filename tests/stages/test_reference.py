@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from vlp.stages import reference
 from support.bundles import write_prepared, write_toy_bundle
 from support.requests import LIMITS
 from vlp.drift.records import load_reference
-from vlp.stages import reference
 
 
 @pytest.fixture

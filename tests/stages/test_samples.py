@@ -8,9 +8,9 @@ import json
 import pytest
 from PIL import Image
 
+from vlp.stages import samples
 from support import scenes
 from vlp.data import shards
-from vlp.stages import samples
 
 
 @pytest.fixture

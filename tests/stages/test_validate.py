@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from vlp.stages import validate
 from support.measures import THRESHOLDS
 from vlp.data import judged, shards
 from vlp.data.expectations import ExpectationError
 from vlp.data.sources import scenes
 from vlp.params import parse
 from vlp.records import Caption, Record
-from vlp.stages import validate
 
 OUTS = (
     "data/validated/measures-00000.arrow",

@@ -17,11 +17,11 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vlp.stages import base
 from support import models
 from vlp.data.loading import Prepared
 from vlp.params import parse
 from vlp.records import Batch
-from vlp.stages import base
 from vlp.training.determinism import seed_everything
 from vlp.training.engine import Engine
 from vlp.training.launch import is_first

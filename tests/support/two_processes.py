@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from vlp.stages import base
 from support import models, small_run
 from vlp.data.loading import Prepared
 from vlp.models.distributed import rank, world
 from vlp.params import parse
 from vlp.recipe import Recipe
 from vlp.records import Batch
-from vlp.stages import base
 from vlp.training.determinism import seed_everything
 from vlp.training.engine import Engine
 from vlp.training.launch import is_first, join

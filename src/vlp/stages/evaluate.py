@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 from pydantic import Field, field_validator
 
+from vlp.stages.base import run
 from vlp import params as parameters
 from vlp import plugins
 from vlp.allocation import keep_freed_memory
@@ -16,7 +17,6 @@ from vlp.data.loading import Prepared
 from vlp.evaluation.cross_validation import METRICS, cross_validate
 from vlp.files import atomic, write_csv, write_json, write_jsonl
 from vlp.params import Section
-from vlp.stages.base import run
 from vlp.tasks.base import Frozen
 from vlp.training.determinism import seed_everything
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vlp.stages.base import run
 from vlp import params as parameters
 from vlp import plugins
 from vlp.data.loading import Prepared
@@ -15,7 +16,6 @@ from vlp.params import Section
 from vlp.preprocessing.image import ImageParams
 from vlp.preprocessing.text import TextParams
 from vlp.runtime.predictor import Predictor
-from vlp.stages.base import run
 
 PREPARED, TASKS, BUNDLE = Path("data/prepared"), Path("models/tasks"), Path("models/bundle")
 EVALUATION, METRICS = Path("reports/evaluation"), Path("metrics")
@@ -44,13 +44,13 @@ def main() -> None:
         found: parity.Comparison = compare(tasks[name], predictor, prepared.split(split), params.export.samples)
         return found
 
-    def measure(name: str, predictor: Predictor, split: str = "validation") -> parity.Parity:
+    def measure(name: str, predictor: Predictor, split: str) -> parity.Parity:
         return parity.measure(compared(name, predictor, split))
 
     def ask(name: str, predictor: Predictor) -> None:
         parity.ask(compared(name, predictor, "train"))
 
-    light: dict[str, parity.Parity] = {}
+    light: dict[str, quantization.Trial] = {}
     measured: dict[str, parity.Parity] = {}
     with atomic(BUNDLE, folder=True) as folder:
         contents = bundle.Contents(
@@ -66,12 +66,11 @@ def main() -> None:
         predictor = Predictor.open(folder)
         for name in tasks:
             measured[name] = measure(name, predictor, "test")
-            rounded = name in light and quantization.stands(light[name], params.export)
-            parity.check(name, measured[name], params.export, rounded=rounded)
-    _write(measured, light, params.export)
+            parity.check(name, measured[name], params.export, rounded=name in light and light[name].kept)
+    _write(measured, light)
 
 
-def _write(measured: dict[str, parity.Parity], light: dict[str, parity.Parity], limits: parity.ExportParams) -> None:
+def _write(measured: dict[str, parity.Parity], light: dict[str, quantization.Trial]) -> None:
     """The figures of each task by what runs it, and what quantising it would have cost or does."""
     exact: dict[str, dict[str, Any]] = {}
     timing: dict[str, dict[str, Any]] = {}
@@ -80,8 +79,8 @@ def _write(measured: dict[str, parity.Parity], light: dict[str, parity.Parity], 
         exact[name] = {"onnxruntime": found.exact | {"bytes": size}}
         timing[name] = {"onnxruntime": found.timing}
         if name in light:
-            kept = quantization.stands(light[name], limits)
-            exact[name]["int8"] = {"kept": kept, "validation_metric_drop": light[name].metric_drop}
+            drops = {f"{split}_metric_drop": drop for split, drop in light[name].drops.items()}
+            exact[name]["int8"] = {"kept": light[name].kept, **drops}
     write_json(METRICS / "export.json", exact)
     write_json(METRICS / "timing" / "export.json", timing)
 

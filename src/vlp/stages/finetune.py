@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from vlp.stages import base
 from vlp import params as parameters
 from vlp import plugins
 from vlp.allocation import keep_freed_memory
@@ -13,7 +14,6 @@ from vlp.data.augment import AugmentParams, augmenter
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.files import atomic, write_csv, write_json
 from vlp.params import Section
-from vlp.stages import base
 from vlp.training.determinism import seed_everything
 from vlp.training.held_out import WATCH, HeldOut, Watch
 from vlp.training.launch import is_first

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pydantic import Field
 
+from vlp.stages.base import run
 from vlp import files, params, plugins
 from vlp.data import collecting, resume
 from vlp.params import Section
-from vlp.stages.base import run
 
 SOURCES = "vlp.data.sources"
 RECORDS, FAULTS = Path("data/ingested"), Path("data/injected_faults.jsonl")

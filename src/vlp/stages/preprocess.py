@@ -9,13 +9,13 @@ from pathlib import Path
 
 from pydantic import Field
 
+from vlp.stages.base import run
 from vlp import params, plugins
 from vlp.data import preparation, resume
 from vlp.data.split import SplitParams
 from vlp.params import Section
 from vlp.preprocessing.image import ImageParams
 from vlp.preprocessing.text import TextParams
-from vlp.stages.base import run
 
 INGESTED, VALIDATED, PREPARED = Path("data/ingested"), Path("data/validated"), Path("data/prepared")
 ENGINES = "vlp.data.engines"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vlp.stages import base
 from vlp import params as parameters
 from vlp.allocation import keep_freed_memory
 from vlp.data.augment import AugmentParams, augmenter
@@ -12,7 +13,6 @@ from vlp.files import atomic, write_csv, write_json
 from vlp.models.configuration import ModelParams
 from vlp.models.modeling import VLPModel
 from vlp.params import Section
-from vlp.stages import base
 from vlp.training.determinism import seed_everything
 from vlp.training.launch import is_first
 from vlp.training.pretraining import Pretraining, PretrainParams, pretrain

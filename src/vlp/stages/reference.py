@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from vlp.stages.base import run
 from vlp import params as parameters
 from vlp.drift import reference
 from vlp.drift.records import MATCHING
@@ -12,7 +13,6 @@ from vlp.drift.settings import DriftParams
 from vlp.files import atomic, write_json, write_jsonl
 from vlp.params import Section
 from vlp.runtime.predictor import Predictor
-from vlp.stages.base import run
 
 PREPARED, BUNDLE = Path("data/prepared"), Path("models/bundle")
 REPORTS, METRICS = Path("reports/reference"), Path("metrics/drift.json")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from vlp.stages.base import run
 from vlp.data import shards
 from vlp.data.shards import ShardError
 from vlp.files import atomic, lines, write_jsonl
 from vlp.params import Section
-from vlp.stages.base import run
 
 PREPARED, PREDICTIONS = Path("data/prepared"), Path("reports/evaluation/matching/predictions.jsonl")
 SAMPLES = Path("reports/samples")

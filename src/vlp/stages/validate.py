@@ -10,6 +10,7 @@ from collections import deque
 from itertools import islice
 from pathlib import Path
 
+from vlp.stages.base import run
 from vlp import files, params
 from vlp.data import cleaning, expectations, judged, profile, quality, report, resume, review, shards, validated
 from vlp.data.frames import frames, with_drift
@@ -17,7 +18,6 @@ from vlp.data.suite import ValidateParams
 from vlp.params import Section
 from vlp.preprocessing.image import ImageParams
 from vlp.preprocessing.text import TextParams
-from vlp.stages.base import run
 
 INGESTED, VALIDATED, REVIEW = Path("data/ingested"), Path("data/validated"), review.REVIEW
 REPORT, METRICS = Path("reports/validation.html"), Path("metrics/validation.json")

@@ -48,13 +48,15 @@ class ExportPart:
     """One graph of a task: a module in eval mode, and what goes in and out of it.
 
     ``inputs`` maps each input's name to an example tensor, ``dynamic`` to its dynamic axes
-    ({axis: name}); ``outputs`` names the outputs in order.
+    ({axis: name}); ``outputs`` names the outputs in order. ``most``: the longest that an axis of a name may be, where
+    the module itself bounds it: the exporter, untold, finds out by following the module twice.
     """
 
     module: nn.Module
     inputs: dict[str, Tensor]
     dynamic: dict[str, dict[int, str]]
     outputs: tuple[str, ...]
+    most: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +246,7 @@ def fused_part(task: Task, answer: Answering, images: Tensor, output: str) -> Ex
             "attention_mask": text,
         },
         outputs=(output,),
+        most={"length": task.model.text_encoder.max_positions},
     )
 
 

@@ -28,7 +28,7 @@ class ExportParams(Section):
     max_metric_drop: float = Field(ge=0, le=1, description="of the task's own metric")
     int8: bool = Field(
         default=False,
-        description="weights and activations of eight bits, in the tasks whose metric on validation stands it",
+        description="weights and activations of eight bits, in the tasks whose metric stands it on validation and test",
     )
 
 

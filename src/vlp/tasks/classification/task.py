@@ -305,7 +305,8 @@ class Task(base.Task):
             inputs |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
             dynamic |= {name: {0: "records", 1: "length"} for name in ("input_ids", "attention_mask")}
         module = GRAPHS[self.params.modality](self)
-        return {"label": ExportPart(module=module, inputs=inputs, dynamic=dynamic, outputs=("logits",))}
+        most = {"length": self.model.text_encoder.max_positions}
+        return {"label": ExportPart(module=module, inputs=inputs, dynamic=dynamic, outputs=("logits",), most=most)}
 
 
 def _highest(scores: np.ndarray) -> np.ndarray:

@@ -35,6 +35,7 @@ def export_parts(task: Task) -> dict[str, ExportPart]:
             inputs={"input_ids": ids, "attention_mask": mask},
             dynamic={"input_ids": text, "attention_mask": text},
             outputs=("text_tokens", "keys", "values"),
+            most={"length": task.model.text_encoder.max_positions},
         ),
         "step": ExportPart(
             module=_Step(task.prior),

@@ -23,7 +23,7 @@ def export_parts(task: Task) -> dict[str, ExportPart]:
     images = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     features = task.model.encode_image(images)
     ids = torch.full((2, 8), task.prepared.mask_id, dtype=torch.int64)
-    axes = {0: "texts", 1: "length"}
+    axes, most = {0: "texts", 1: "length"}, {"length": task.model.text_encoder.max_positions}
     text = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     return {
         "image": ExportPart(
@@ -37,6 +37,7 @@ def export_parts(task: Task) -> dict[str, ExportPart]:
             inputs=text,
             dynamic={"input_ids": axes, "attention_mask": axes},
             outputs=("text_embedding",),
+            most=most,
         ),
         "score": ExportPart(
             module=_Score(task),
@@ -48,6 +49,7 @@ def export_parts(task: Task) -> dict[str, ExportPart]:
                 "attention_mask": axes,
             },
             outputs=("logit", "prior"),
+            most=most,
         ),
     }
 

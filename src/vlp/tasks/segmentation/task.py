@@ -266,6 +266,7 @@ class Task(base.Task):
                 },
                 dynamic={"input_ids": text, "attention_mask": text, **{name: {0: "texts"} for name in features}},
                 outputs=("logits",),
+                most={"length": self.model.text_encoder.max_positions},
             ),
         }
 
