@@ -100,11 +100,11 @@ promote: $(INSTALLED) ## Put the results of COMMIT= (HEAD) into production
 rollback: $(INSTALLED) ## Return to the version before, or to VERSION=
 	@python -m flows.rollback $(VERSION)
 
-# The slow tests wait for stages that use both cores by themselves, so they share two workers with the rest.
+# Three workers for two cores: tests of servers and processes wait a quarter of their time, and nobody should with them.
 .PHONY: test
 test: $(INSTALLED) ## Run the tests, offline: all but make soak
 	@pytest -q -m engine
-	@pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m 'not engine and not soak'
+	@pytest -q -n 3 --dist loadscope --no-loadscope-reorder -m 'not engine and not soak'
 
 .PHONY: soak
 soak: $(INSTALLED) ## Run the flows from end to end: servers, kills, promotions under load; many minutes
@@ -113,7 +113,7 @@ soak: $(INSTALLED) ## Run the flows from end to end: servers, kills, promotions 
 .PHONY: test-unit
 test-unit: $(INSTALLED) ## Run the fast tests only
 	@pytest -q -m engine
-	@pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m 'not slow and not gpu and not engine and not soak'
+	@pytest -q -n 3 --dist loadscope --no-loadscope-reorder -m 'not slow and not gpu and not engine and not soak'
 
 .PHONY: serve
 serve: $(INSTALLED) ## Build a bento of the champion's or the newest bundle and serve it: http://127.0.0.1:3000

@@ -24,7 +24,7 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     TOKENIZERS_PARALLELISM="false",
-    OMP_NUM_THREADS="1",  # two workers share two cores
+    OMP_NUM_THREADS="1",  # several workers share the cores
 )
 # tests/offline/sitecustomize.py closes the network in child processes too, as pytest-socket does in this one;
 # src stands first, so that a clone is tested with its own code whatever else is installed.

@@ -268,6 +268,8 @@ def test_who_is_interrupted_while_it_waits_is_in_no_run() -> None:
 
     def interrupt() -> None:
         until(lambda: graph._turn.waiting == 1)
+        # CPython does not tell a thread of a signal that comes just before it blocks; by then it has.
+        time.sleep(0.2)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     with ThreadPoolExecutor(2) as pool:
