@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def alone(work: Path) -> None:
-    """Everything that is started from here has its own Prefect, its own bentos and this interpreter."""
+    """Everything that is started from here has its own Prefect and this interpreter."""
     work.mkdir(parents=True, exist_ok=True)
     port = work / "port"
     if not port.exists():
@@ -77,7 +77,6 @@ def alone(work: Path) -> None:
         "PREFECT_HOME": str(work / "prefect"),
         "PREFECT_SERVER_API_PORT": port.read_text(),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "BENTOML_HOME": str(work / "bentos"),
         "BENTOML_DO_NOT_TRACK": "True",
         "DVC_NO_ANALYTICS": "1",
         "DVC_SITE_CACHE_DIR": str(work / "site"),
@@ -92,6 +91,8 @@ def project(work: Path, name: str) -> Path:
         scenes_project.make(harness.ROOT, folder, {"serve": list(SERVE)})
         scenes_project.arrive(folder, 0)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(folder / "src"), str(folder)])
+    # Both projects have a version v0.0.1, and no bento takes the place of another.
+    os.environ["BENTOML_HOME"] = str(work / f"bentos-{name}")
     return folder
 
 
