@@ -272,13 +272,18 @@ def test_who_is_interrupted_while_it_waits_is_in_no_run() -> None:
         time.sleep(0.2)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    with ThreadPoolExecutor(2) as pool:
-        held(pool, engine, graph)
-        pool.submit(interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            graph.run(row(1))
-        assert graph._turn.waiting == 0
-        engine.steps.release()
+    # A library that other tests run in this process may have left the signal to itself, or to nobody.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            held(pool, engine, graph)
+            pool.submit(interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                graph.run(row(1))
+            assert graph._turn.waiting == 0
+            engine.steps.release()
+    finally:
+        signal.signal(signal.SIGINT, before)
     engine.steps.release()
     assert graph.run(row(2))[0].tolist() == [2.0]
     assert len(engine.runs) == 2

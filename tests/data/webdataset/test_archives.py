@@ -131,6 +131,14 @@ def test_a_size_below_nothing_does_not_go_round_for_ever() -> None:
         read(bytes(data) + bytes(4096))
 
 
+def test_a_gzip_header_that_promises_more_than_there_is_is_damage() -> None:
+    """Its flag of further fields is set, so that what is packed is taken for their length; of some Pythons not an error."""
+    data = bytearray(archive(*PAIR, mode="w:gz"))
+    data[3] |= 4
+    with pytest.raises(ArchiveError, match="damaged or cut short"):
+        read(bytes(data))
+
+
 @settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), min_size=1, max_size=20),

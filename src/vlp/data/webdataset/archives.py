@@ -62,7 +62,7 @@ def samples(stream: IO[bytes], max_bytes: int) -> Iterator[Sample]:
     """
     current: Sample | None = None
     try:
-        with tarfile.open(fileobj=stream, mode="r|*", tarinfo=_Member) as archive:
+        with _opened(stream) as archive:
             for member in archive:
                 archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all that it has met
                 if member.isdir():
@@ -87,6 +87,16 @@ def samples(stream: IO[bytes], max_bytes: int) -> Iterator[Sample]:
         raise ArchiveError(f"damaged or cut short{after}: {error}") from None
     if current is not None:
         yield current
+
+
+def _opened(stream: IO[bytes]) -> tarfile.TarFile:
+    try:
+        return tarfile.open(fileobj=stream, mode="r|*", tarinfo=_Member)
+    except AttributeError as error:
+        # Some releases of Python 3.11 and 3.12 trip over a damaged gzip header before they can name it (`_Stream`).
+        if error.name != "exception":
+            raise
+        raise tarfile.ReadError("damaged gzip header") from None
 
 
 def _problem(member: tarfile.TarInfo, name: str, sample: Sample, max_bytes: int) -> str:
