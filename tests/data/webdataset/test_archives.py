@@ -132,7 +132,7 @@ def test_a_size_below_nothing_does_not_go_round_for_ever() -> None:
 
 
 def test_a_gzip_header_that_promises_more_than_there_is_is_damage() -> None:
-    """Its flag of further fields is set, so that what is packed is taken for their length; of some Pythons not an error."""
+    """Its flag of further fields is set, so that what is packed is taken for their length."""
     data = bytearray(archive(*PAIR, mode="w:gz"))
     data[3] |= 4
     with pytest.raises(ArchiveError, match="damaged or cut short"):
