@@ -272,7 +272,7 @@ def test_who_is_interrupted_while_it_waits_is_in_no_run() -> None:
         time.sleep(0.2)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    # A library that other tests run in this process may have left the signal to itself, or to nobody.
+    # A shell that starts the tests in the background leaves the signal to nobody.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with ThreadPoolExecutor(2) as pool:
