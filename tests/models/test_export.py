@@ -16,16 +16,7 @@ from torch.export import Dim
 from support import backbones
 from vlp.models.features import ImageFeatures
 from vlp.models.modeling import VLPModel
-
-
-class _Image(nn.Module):
-    def __init__(self, model: VLPModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.model.encode_image(images)
-        return features.tokens, features.pooled
+from vlp.tasks.base import image_part
 
 
 class _Pair(nn.Module):
@@ -63,7 +54,8 @@ def _backbone(fusion: str) -> VLPModel:
 @pytest.mark.slow
 def test_onnx_runtime_sees_as_torch_does(tmp_path: Path) -> None:
     model = _backbone("cross_attention")  # of which the image part is no part
-    image = _session(_Image(model), {"images": backbones.images(3)}, ({0: ROWS},), tmp_path / "image.onnx")
+    part = image_part(model, backbones.images(3))
+    image = _session(part.module, part.inputs, ({0: ROWS},), tmp_path / "image.onnx")
     for count in (1, 3, 5):
         images = backbones.images(count)
         with torch.no_grad():
