@@ -7,6 +7,8 @@ the backbone that stay).
 
 from __future__ import annotations
 
+from support import startup  # isort: skip  # before torch
+
 import json
 import os
 import signal
@@ -50,6 +52,7 @@ class Frozen(Pretraining):
 
 def main() -> None:
     """Train, or go on training; write all weights."""
+    startup.over()
     asked = json.loads(sys.argv[1])
     prepared = Prepared(Path(asked["prepared"]))
     recipe = models.recipe(STEPS, save_every=3, log_every=4, **asked.get("recipe", {})).model_dump(mode="json")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from support import startup  # isort: skip  # before torch
+
 import json
 import sys
 from pathlib import Path
@@ -34,6 +36,7 @@ def gradients(asked: dict[str, Any]) -> None:
 
     Each process holds its share of the images.
     """
+    startup.over()
     device = join()  # before anything asks who else there is
     prepared = Prepared(Path(asked["prepared"]))
     for out, recipe in asked["recipes"].items():
