@@ -92,8 +92,10 @@ def write_int8(folder: Path) -> Path:
     (target / "matching").mkdir(parents=True, exist_ok=True)
     for part, listed in predictor.bundle.tasks["matching"].parts.items():
         quantization.quantise(plain / listed.file, target / listed.file, seen[part].feeds)
+        quantization.keep_exact(predictor.task("matching").graphs[part], target / listed.file)
     entry = json.loads((plain / "bundle.json").read_text(encoding="utf-8"))["tasks"]["matching"]
-    _complete(target, {**entry, "weights": quantization.KIND})
+    quantization.mark(entry, target)
+    _complete(target, entry)
     return target
 
 

@@ -14,6 +14,9 @@ from onnx import TensorProto, helper
 from support.bundles import save_graph
 from vlp.export import quantization
 from vlp.export.parity.base import ExportParams, Parity
+from vlp.runtime.bundle import Part, Port
+from vlp.runtime.choice import made_up
+from vlp.runtime.session import Graph, engine
 
 
 @pytest.fixture
@@ -89,6 +92,61 @@ def test_the_same_graph_and_runs_give_the_same_bytes(product: Path, tmp_path: Pa
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
 
 
+@pytest.fixture
+def convolutions(tmp_path: Path) -> Path:
+    """Two convolutions, each rectified, and the first one's sum with what is left of it."""
+    kernels = np.random.default_rng(0).standard_normal((2, 4, 4, 3, 3)).astype(np.float32) / 6
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "k0"], ["a"], "first", pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["a"], ["b"], "first_left"),
+            helper.make_node("Conv", ["b", "k1"], ["c"], "second", pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["c"], ["d"], "second_left"),
+            helper.make_node("Add", ["c", "d"], ["y"], "sum"),
+        ],
+        "convolutions",
+        [value("x", TensorProto.FLOAT, ["images", 4, 8, 8])],
+        [value("y", TensorProto.FLOAT, ["images", 4, 8, 8])],
+        [onnx.numpy_helper.from_array(kernel, f"k{number}") for number, kernel in enumerate(kernels)],
+    )
+    save_graph(graph, tmp_path / "convolutions.onnx")
+    return tmp_path / "convolutions.onnx"
+
+
+def test_a_rectified_convolution_is_rounded_once(convolutions: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(1).standard_normal((8, 4, 8, 8)).astype(np.float32)
+    quantization.quantise(convolutions, tmp_path / "light.onnx", [{"x": x}])
+    graph = onnx.load(tmp_path / "light.onnx").graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    read_by = {name: node for node in graph.node for name in node.input}
+    constants = {made.name: onnx.numpy_helper.to_array(made) for made in graph.initializer}
+    # What the first leaves is all of its eight bits; the second's other reader wants what is below zero, too.
+    first, second = (next(node for node in graph.node if node.name == name) for name in ("first", "second"))
+    rounded = read_by[first.output[0]]
+    assert rounded.op_type == "QuantizeLinear" and constants[rounded.input[2]] == 0
+    assert made_by[second.input[0]].input[0] == rounded.output[0]
+    assert [node.name for node in graph.node if node.op_type == "Relu"] == ["second_left"]
+    wanted, found = outputs(convolutions, x), outputs(tmp_path / "light.onnx", x)
+    assert 0 < np.abs(found - wanted).max() < 0.03 * np.abs(wanted).max()
+
+
+def test_what_32_bits_gave_is_kept_beside_the_graph_of_eight(rows: Path, tmp_path: Path) -> None:
+    ports = tuple(Port(name, "float32", ("texts", 64)) for name in ("x", "z"))
+    part = Part(file="rows.onnx", inputs=ports[:1], outputs=ports[1:])
+    (tmp_path / "light").mkdir()
+    entry = {"parts": {name: {"file": f"{name}.onnx"} for name in ("rows", "other")}}
+    quantization.keep_exact(Graph(part, engine("onnxruntime", rows, 1)), tmp_path / "light" / "rows.onnx")
+    quantization.keep_exact(Graph(part, Broken()), tmp_path / "light" / "other.onnx")
+    quantization.mark(entry, tmp_path / "light")
+    assert entry == {
+        "weights": "int8",
+        "parts": {"rows": {"file": "rows.onnx", "exact": "rows.npz"}, "other": {"file": "other.onnx"}},
+    }
+    with np.load(tmp_path / "light" / "rows.npz") as kept:
+        np.testing.assert_array_equal(kept["z"], outputs(rows, made_up(part)["x"]))
+
+
 def test_an_answer_does_not_depend_on_the_rows_it_runs_with(rows: Path, tmp_path: Path) -> None:
     quantization.quantise(rows, tmp_path / "light.onnx", [{"x": inputs(0)}])
     x = inputs(1, rows=8)
@@ -103,6 +161,11 @@ class Echo:
 
     def run(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         return [feeds["x"]]
+
+
+class Broken(Echo):
+    def run(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        raise RuntimeError("no such input")
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,34 @@ def test_an_engine_that_fails_parity_is_refused(product: Path, monkeypatch: pyte
     assert choice.choose(product, FLOATS, 1, "openvino", 1e-2)[1].engine == "openvino"
 
 
+@pytest.mark.parametrize(
+    ("exact", "tolerance", "refused"),
+    [
+        (1.02, 0.005, ""),  # nearer to it than ONNX Runtime
+        (0.99, 0.02, ""),  # a hundredth further off
+        (0.99, 0.005, "differs by 0.01, 0.005 allowed"),
+        (1.02, 0.001, "differs by 0.01, 0.001 allowed"),  # who allows so little means ONNX Runtime's numbers
+        (None, 0.005, "differs by 0.01, 0.005 allowed"),
+    ],
+)
+def test_an_engine_of_eight_bits_is_judged_by_what_32_gave(
+    product: Path, monkeypatch: pytest.MonkeyPatch, exact: float | None, tolerance: float, refused: str
+) -> None:
+    def engine(name: str, path: Path, threads: int) -> session.Engine:
+        return session.OnnxRuntime(path, threads) if name == "onnxruntime" else Off(path, threads)
+
+    class Off(session.OnnxRuntime):
+        def run(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+            return [array * np.float32(1.01) for array in super().run(feeds)]
+
+    outputs = session.OnnxRuntime(product, 1).run(choice.made_up(FLOATS))
+    kept = None if exact is None else [array * np.float32(exact) for array in outputs]
+    monkeypatch.setattr(choice, "engine", engine)
+    _, chosen = choice.choose(product, FLOATS, 1, "auto", tolerance, kept)
+    assert chosen.refused.get("openvino", "") == refused
+    assert ("openvino" in chosen.milliseconds) is (not refused)
+
+
 def test_an_engine_that_is_not_installed_is_said_or_left_aside(product: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session.importlib.util, "find_spec", lambda name: None)
     assert choice.choose(product, FLOATS, 1, "auto", 1e-4)[1].engine == "onnxruntime"

@@ -133,6 +133,9 @@ def test_a_task_is_quantised_only_where_its_metric_stands_it_and_a_last_plain_ru
             kept = seen[allowed]["int8"]["kept"]
             assert (Predictor.open(bundle).bundle.tasks["matching"].weights == "int8") is kept
             assert (contents(bundle)["matching/score.onnx"] != plain["matching/score.onnx"]) is kept
+            assert ({"matching/image.npz", "matching/score.npz"} <= contents(bundle).keys()) is kept
+            opened = Predictor.open(bundle).bundle
+            assert (opened.exact(opened.tasks["matching"].parts["score"]) is not None) is kept
             drops = [drop for key, drop in seen[allowed]["int8"].items() if key.endswith("_metric_drop")]
             assert kept is (len(drops) == 2 and max(drops) <= allowed)
     finally:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,13 +28,17 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from vlp.export import bundle
 from vlp.export.parity.base import ExportParams, Parity
+from vlp.runtime.choice import made_up
 from vlp.runtime.predictor import Predictor
 from vlp.runtime.session import Engine, Graph
 
 KIND = "int8"
 """What such a task's ``weights`` are called in ``bundle.json``."""
+EXACT = ".npz"
+"""Of the file beside such a graph: what it gave in 32 bits."""
 RUNS = 64
 """At most so many runs of a graph are kept to see ranges in."""
+logger = logging.getLogger(__name__)
 _PRODUCTS = ["Conv", "MatMul", "Gemm"]
 # A product of matrices gives 32 bits, as cheaply: what is added to it next would otherwise be rounded twice.
 _OPTIONS = {"WeightSymmetric": True, "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]}
@@ -121,14 +126,17 @@ def lighten(
                 if feeds := seen[part].feeds:
                     quantise(plain / listed["file"], trial / listed["file"], feeds)
                     feeds.clear()  # caches of keys and values are large
+                    keep_exact(predictor.task(task).graphs[part], trial / listed["file"])
         bundle.write(trial, replace(contents, tasks=_marked(contents.tasks)))
         predictor = Predictor.open(trial, verify=False)
         for task, entry in contents.tasks.items():
             found[task] = tried(partial(measure, task, predictor), limits)
             if found[task].kept:
-                for path in (trial / task).glob("*.onnx"):
-                    shutil.copyfile(path, folder / task / path.name)
-                entry["weights"] = KIND
+                mark(entry, trial)
+                for part in entry["parts"].values():
+                    for file in (part["file"], part.get("exact")):
+                        if file is not None:
+                            shutil.copyfile(trial / file, folder / file)
     return found
 
 
@@ -168,14 +176,15 @@ def quantise(source: Path, target: Path, feeds: Sequence[Feeds]) -> None:
     if not nodes:  # an empty list would mean all there are
         shutil.copyfile(source, target)
         return
+    rectified = _rectified(graph, set(nodes))
     with _quiet():
         quantize_static(
             source,
             target,
             _Reader(feeds),
             quant_format=QuantFormat.QDQ,  # what OpenVINO understands, too
-            nodes_to_quantize=nodes,
-            op_types_to_quantize=_PRODUCTS,
+            nodes_to_quantize=[*nodes, *rectified],
+            op_types_to_quantize=[*_PRODUCTS, "Relu"],
             per_channel=True,
             # Of the four pairs of signs, the one that ONNX Runtime has quick kernels for on x86.
             activation_type=QuantType.QUInt8,
@@ -185,6 +194,42 @@ def quantise(source: Path, target: Path, feeds: Sequence[Feeds]) -> None:
     found = onnx.load(target)
     _spare(found.graph, set(nodes))
     target.write_bytes(found.SerializeToString(deterministic=True))
+
+
+def keep_exact(plain: Graph, target: Path) -> None:
+    """Write what a graph gives in 32 bits for made-up input beside ``target``, its copy in eight.
+
+    An engine that serves the copy is judged by it, where there are no records to judge by (``vlp.runtime.choice``).
+    """
+    try:
+        outputs = plain(made_up(plain.part))
+    except Exception as error:  # noqa: BLE001 - engines raise what they like; without it one engine less can be taken
+        logger.info("%s: no outputs for made-up input (%s)", target.name, error)
+        return
+    np.savez(target.with_suffix(EXACT), allow_pickle=False, **outputs)
+
+
+def mark(entry: dict[str, Any], folder: Path) -> None:
+    """Say in a task's entry of ``bundle.json`` that its graphs, which ``folder`` holds, are of eight bits."""
+    entry["weights"] = KIND
+    for part in entry["parts"].values():
+        exact = Path(part["file"]).with_suffix(EXACT)
+        if (folder / exact).is_file():
+            part["exact"] = exact.as_posix()
+
+
+def _rectified(graph: onnx.GraphProto, products: set[str]) -> list[str]:
+    """Rectifiers of a convolution alone: its eight bits are those of what is left, all of them above zero.
+
+    Otherwise the convolution gives eight bits of both signs, to be rectified in 32 and rounded once more.
+    """
+    convolved = {node.output[0] for node in graph.node if node.name in products and node.op_type == "Conv"}
+    read = Counter(name for node in graph.node for name in node.input)
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type == "Relu" and node.input[0] in convolved and read[node.input[0]] == 1
+    ]
 
 
 def _spare(graph: onnx.GraphProto, products: set[str]) -> None:

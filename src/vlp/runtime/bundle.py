@@ -4,6 +4,7 @@
 
     bundle.json                format, tasks (decision, graphs, their inputs and outputs, weights), file table
     <task>/<part>.onnx         one graph; an image input is uint8 [B, S, S, 3]
+    <task>/<part>.npz          where the graph is of eight bits: what 32 gave for made-up input (``Part.exact``)
     tokenizer/tokenizer.json   the tokenizer of the training data
     params.json                the resolved parameters; ``image`` and ``text`` govern preprocessing
     metrics.json               what the tasks measured on their test split
@@ -20,6 +21,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
 
 FORMAT = 1
 MANIFEST = "bundle.json"
@@ -49,6 +53,8 @@ class Part:
     file: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    exact: str | None = None
+    """A file of outputs of the graph in 32 bits, of which this one is the copy in eight, for ``choice.made_up``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,21 @@ class Bundle:
         """The path of a file of the table."""
         return self.folder / file
 
+    def exact(self, part: Part) -> list[np.ndarray] | None:
+        """The arrays of ``part.exact``, one an output.
+
+        Raises:
+            BundleError: the file is not readable.
+        """
+        if part.exact is None:
+            return None
+        path = self.path(part.exact)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return [arrays[port.name] for port in part.outputs]
+        except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
+            raise BundleError(f"{path}: not the outputs of {part.file} ({error}); export the bundle again") from None
+
 
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file, read in pieces."""
@@ -116,7 +137,8 @@ def read(folder: Path, *, verify: bool = True) -> Bundle:
             _check_file(folder, name, entry["bytes"], entry["sha256"] if verify else None)
     except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{folder / MANIFEST}: not a bundle's table of contents ({error!r})") from None
-    wanted = [PARAMS, TOKENIZER, *(part.file for task in tasks.values() for part in task.parts.values())]
+    parts = [part for task in tasks.values() for part in task.parts.values()]
+    wanted = [PARAMS, TOKENIZER, *(file for part in parts for file in (part.file, part.exact) if file is not None)]
     for name in wanted:
         if name not in files:
             raise BundleError(f"{folder / MANIFEST}: {name} is not in its table of files")
@@ -137,7 +159,12 @@ def _check_file(folder: Path, name: str, size: int, digest: str | None) -> None:
 
 def _task(entry: dict[str, Any]) -> BundledTask:
     parts = {
-        name: Part(file=part["file"], inputs=_ports(part["inputs"]), outputs=_ports(part["outputs"]))
+        name: Part(
+            file=part["file"],
+            inputs=_ports(part["inputs"]),
+            outputs=_ports(part["outputs"]),
+            exact=part.get("exact"),
+        )
         for name, part in entry["parts"].items()
     }
     return BundledTask(decision=dict(entry["decision"]), parts=parts, weights=entry.get("weights", "float32"))

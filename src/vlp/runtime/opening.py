@@ -31,7 +31,8 @@ class Running:
 
     ``threads``: of one run; None: what affinity and the control group's quota leave this process.
     ``runtime``: an engine, or ``auto``: for each graph the fastest that agrees, measured on opening.
-    ``tolerance``: what another engine's outputs may differ from ONNX Runtime's by, as a share of the largest.
+    ``tolerance``: what another engine's outputs may differ from ONNX Runtime's by, as a share of the largest;
+    ``choice.choose`` says what that means for graphs of eight bits.
     ``batch``: rows that requests of several threads may be run by together; 1: each by itself.
     ``ran``: told of each run of such a batch.
     """
@@ -68,7 +69,7 @@ def _graphs(bundle: Bundle, how: Running) -> tuple[dict[str, dict[str, Graph]], 
     engines = {}
 
     def opened(part: Part) -> tuple[Engine, Choice]:
-        return choose(bundle.path(part.file), part, threads, how.runtime, how.tolerance)
+        return choose(bundle.path(part.file), part, threads, how.runtime, how.tolerance, bundle.exact(part))
 
     # What is measured is measured alone.
     with ThreadPoolExecutor(1 if how.runtime == "auto" else threads, "vlp-opening") as pool:
