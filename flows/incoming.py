@@ -41,7 +41,7 @@ class ReplacedImportError(ValueError):
 
 
 class UncopiedError(ValueError):
-    """Something in the folder cannot be copied: it may not be read, or is no file."""
+    """Something in the folder cannot be copied: it may not be read, or is no file, or would be its own copy."""
 
 
 def fingerprint(folder: Path) -> str:
@@ -78,6 +78,7 @@ def bring(
         UncopiedError: something there cannot be copied.
     """
     source, target = tree.project / incoming, tree.folder / incoming
+    _refuse_one_place(source, target)
     own = environment(tree.folder)
     target.mkdir(parents=True, exist_ok=True)
     with _lying_still(source):
@@ -97,6 +98,17 @@ def bring(
         commands.run(["dvc", "add", *names], tree.folder, environment=own)
     _check_out(tree, [path for path in sorted(target.glob("*.dvc")) if path.name.removesuffix(".dvc") not in data])
     return content(target)
+
+
+def _refuse_one_place(source: Path, target: Path) -> None:
+    """Each entry of ``target`` is removed before ``source``'s is copied: where one is the other, data would be lost.
+
+    Raises:
+        UncopiedError: one lies in the other, by a link that git holds, say.
+    """
+    real, copy = source.resolve(), target.resolve()
+    if real.is_relative_to(copy) or copy.is_relative_to(real):
+        raise UncopiedError(f"{source}: a run's copy of it would be {copy}, which is not apart from {real}")
 
 
 @contextmanager
@@ -267,7 +279,7 @@ def _replace(source: Path, target: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vlp import params
 from vlp.params import Section
@@ -51,6 +51,15 @@ class Retrain(Section):
     update_imports: bool = Field(description="dvc update what was imported; reaches for its origin")
     revision: str = Field(description="code and parameters of a retraining: a branch, or HEAD")
     keep: int = Field(gt=0, description="branches and reports of the newest runs that stay")
+
+    @field_validator("incoming")
+    @classmethod
+    def _below_the_project(cls, incoming: str) -> str:
+        """Any other folder would be the same one for the project and for a run's worktree, which is written to."""
+        path = PurePosixPath(incoming)
+        if path.is_absolute() or not path.parts or ".." in path.parts:
+            raise ValueError("must be a folder below the project, relative to it and without '..'")
+        return incoming
 
 
 class Serving(Section):

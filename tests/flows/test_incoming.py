@@ -84,6 +84,18 @@ def test_an_import_is_updated_when_it_is_asked_for(project, tmp_path):
         assert "r8001" in (tree.folder / FOLDER / "origin.jsonl").read_text()
 
 
+@pytest.mark.parametrize("linked", ["raw", "."])
+def test_a_folder_that_would_be_its_own_copy_is_refused_and_keeps_what_it_holds(project, tmp_path, linked):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.jsonl").write_text(pipelines.rows([7000]))
+    (project / "data" / "elsewhere").symlink_to((tmp_path / linked).resolve())
+    git(project, "add", "--force", "data/elsewhere")
+    pipelines.commit(project)
+    with worktree(project) as tree, pytest.raises(incoming.UncopiedError, match=r"elsewhere: a run's copy of it would"):
+        incoming.bring(tree, "data/elsewhere", update_imports=False)
+    assert (tmp_path / "raw" / "a.jsonl").exists()
+
+
 def test_what_is_still_being_copied_waits(project, monkeypatch):
     real = incoming._replace
 

@@ -36,6 +36,15 @@ def test_the_gated_figures_are_figures_that_the_project_has():
         ),
         ("resamples: 2000", "resample: 2000", "gate.resample: unknown key; did you mean 'resamples'?"),
         ("keep: 3", "keep: 1", "serving.keep: input should be greater than or equal to 2, found 1"),
+        *(
+            (
+                "incoming: data/incoming",
+                f"incoming: {elsewhere}",
+                f"retrain.incoming: must be a folder below the project, relative to it and without '..', "
+                f'found "{elsewhere}"',
+            )
+            for elsewhere in ("/mnt/usb", "../raw", "data/../../raw", ".")
+        ),
     ],
 )
 def test_a_mistake_names_the_file_and_the_key(tmp_path, old, new, message):
