@@ -20,7 +20,7 @@ from dvc.ignore import DvcIgnore
 from dvc.repo import Repo
 
 from flows import commands, processes, secrets
-from flows.worktree import Worktree, environment
+from flows.worktree import Worktree, environment, open_folders
 
 SEEN = Path("runs") / "retrain.json"
 EMPTY = hashlib.sha256().hexdigest()
@@ -274,6 +274,7 @@ def _replace(source: Path, target: Path) -> None:
     _remove(target)
     if source.is_dir():
         shutil.copytree(source, target, ignore_dangling_symlinks=True)
+        open_folders(target)  # they came with their modes, and DVC and the end of the run change what is in them
     else:
         shutil.copy2(source, target)
 

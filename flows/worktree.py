@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dvc.repo import Repo
+from prefect.logging import get_logger
 
 from flows import commands, secrets
 from vlp.commands import without_hooks
@@ -108,7 +110,10 @@ def nothing_runs(project: Path) -> Iterator[bool]:
 
 
 def prune(project: Path) -> list[str]:
-    """Remove what runs left that were killed outright; the names of those."""
+    """Remove what runs left that were killed outright; the names of those.
+
+    One that will not go is told in the log, and keeps nobody from a run of their own.
+    """
     removed = []
     for lock in sorted((project / RUNS).glob("*.lock")):
         with lock.open("w") as file:
@@ -116,7 +121,12 @@ def prune(project: Path) -> list[str]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            _remove(project, lock.with_suffix(""))
+            folder = lock.with_suffix("")
+            try:
+                _remove(project, folder)
+            except OSError as error:
+                get_logger("flows").error("%s: left by a killed run, and cannot be removed: %s", folder, error)
+                continue
             removed.append(lock.stem)
     return removed
 
@@ -127,9 +137,22 @@ def _lock_of(folder: Path) -> Path:
 
 def _remove(project: Path, folder: Path) -> None:
     if folder.exists():
-        shutil.rmtree(folder)
+        try:
+            shutil.rmtree(folder)
+        except PermissionError:  # of a folder within that a stage, or somebody's data, made read-only
+            open_folders(folder)
+            shutil.rmtree(folder)
     git(project, "worktree", "prune")
     _lock_of(folder).unlink(missing_ok=True)
+
+
+def open_folders(top: Path) -> None:
+    """Let their owner list and change ``top`` and all folders below it, behind no link."""
+    top.chmod(top.stat().st_mode | stat.S_IRWXU)
+    for folder, inner, _ in os.walk(top):
+        for path in (Path(folder, name) for name in inner):  # before the walk goes into it
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode | stat.S_IRWXU)
 
 
 def _share_cache(project: Path, folder: Path) -> None:

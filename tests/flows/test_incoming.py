@@ -96,6 +96,24 @@ def test_a_folder_that_would_be_its_own_copy_is_refused_and_keeps_what_it_holds(
     assert (tmp_path / "raw" / "a.jsonl").exists()
 
 
+def test_a_folder_that_may_not_be_changed_is_copied_as_one_that_may(project):
+    inner = project / FOLDER / "images" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "a.png").write_bytes(b"picture")
+    for folder in (inner, inner.parent):
+        folder.chmod(0o555)
+    try:
+        with worktree(project) as tree:
+            incoming.bring(tree, FOLDER, update_imports=False)
+            copies = [tree.folder / FOLDER / "images", tree.folder / FOLDER / "images" / "inner"]
+            assert [path.stat().st_mode & 0o777 for path in copies] == [0o755, 0o755]
+        assert not tree.folder.exists()
+        assert inner.stat().st_mode & 0o777 == 0o555
+    finally:
+        for folder in (inner.parent, inner):
+            folder.chmod(0o755)
+
+
 def test_what_is_still_being_copied_waits(project, monkeypatch):
     real = incoming._replace
 

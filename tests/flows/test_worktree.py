@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +83,46 @@ def test_what_a_killed_run_left_goes_with_the_next_and_a_running_one_stays(proje
         assert worktrees.prune(project) == []
         assert first.folder.exists()
     assert left(project) == []
+
+
+def test_a_folder_that_may_not_be_changed_goes_with_the_others(project, monkeypatch):
+    """Root may remove it in any case: so its mode is asked where anybody else would be refused."""
+    real = shutil.rmtree
+
+    def as_anybody(folder: Path) -> None:
+        if any(path.is_dir() and not path.stat().st_mode & 0o200 for path in [folder, *folder.rglob("*")]):
+            raise PermissionError(13, "Permission denied", str(folder))
+        real(folder)
+
+    monkeypatch.setattr(shutil, "rmtree", as_anybody)
+    with worktree(project) as tree:
+        (tree.folder / "kept" / "inner").mkdir(parents=True)
+        (tree.folder / "kept" / "inner" / "file").touch()
+        (tree.folder / "link").symlink_to(project / "data")
+        for folder in (tree.folder / "kept" / "inner", tree.folder / "kept"):
+            folder.chmod(0o555)
+    assert left(project) == []
+
+
+def test_what_a_killed_run_left_and_will_not_go_is_named_and_keeps_nobody_from_a_run(project, monkeypatch, caplog):
+    stays, goes = project / RUNS / "a0", project / RUNS / "b0"
+    for folder in (stays, goes):
+        folder.mkdir(parents=True)
+        folder.with_suffix(".lock").touch()
+    real = shutil.rmtree
+
+    def of_another_user(folder: Path) -> None:
+        if folder == stays:
+            raise PermissionError(1, "Operation not permitted", str(folder))
+        real(folder)
+
+    monkeypatch.setattr(shutil, "rmtree", of_another_user)
+    monkeypatch.setattr(logging.getLogger("prefect"), "propagate", True)
+    assert worktrees.prune(project) == ["b0"]
+    assert f"{stays}: left by a killed run, and cannot be removed: [Errno 1]" in caplog.text
+    with worktree(project) as tree:
+        assert (tree.folder / "dvc.yaml").exists()
+    assert sorted(left(project)) == ["a0", "a0.lock"]
 
 
 def test_what_git_says_is_whole_and_nothing_else(project):
