@@ -13,14 +13,14 @@ from prefect import flow
 from prefect.events import emit_event
 from prefect.logging import get_run_logger
 
-from flows import incoming, settings
+from flows import incoming, notifications, settings
 
 EVENT = "vlp.data.arrived"
 SETTLE_S = 5.0
 """Data that changes within this is still being copied."""
 
 
-@flow(name="arrivals")
+@flow(name="arrivals", on_failure=[notifications.on_failure], on_crashed=[notifications.on_failure])
 def arrivals(project: str = ".", settle_s: float = SETTLE_S) -> bool:
     """Emit ``vlp.data.arrived`` if there are data that no retraining knows of (``incoming.is_news``).
 

@@ -6,6 +6,7 @@ owns it. In a run's worktree each entry is put under DVC, so that the commit of 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +27,8 @@ SEEN = Path("runs") / "retrain.json"
 EMPTY = hashlib.sha256().hexdigest()
 """The fingerprint of a folder without data."""
 _KEPT = (".gitkeep", ".gitignore")
+_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""Of a link that leads nowhere, or of what went meanwhile."""
 
 
 class ArrivingError(RuntimeError):
@@ -41,20 +44,51 @@ class ReplacedImportError(ValueError):
 
 
 class UncopiedError(ValueError):
-    """Something in the folder cannot be copied: it may not be read, or is no file, or would be its own copy."""
+    """Something in the folder cannot be copied: it may not be read, is no file, has no name for DVC, or is the copy."""
 
 
 def fingerprint(folder: Path) -> str:
-    """Names, sizes and times of all files in ``folder``: cheap, and another one whenever a file was written."""
+    """Names, sizes and times of all files in ``folder``: cheap, and another one whenever a file was written.
+
+    What may not be read counts by its name and the reason: it is data all the same, and ``bring`` is to name it.
+    """
     lines = []
-    for path in sorted(folder.rglob("*")):
+    for path, found in _below(folder):
+        name = path.relative_to(folder).as_posix()
+        if isinstance(found, OSError):
+            if found.errno not in _NOWHERE:
+                lines.append(f"{name} {found.strerror}\n")
+        elif stat.S_ISREG(found.st_mode) and path.name not in _KEPT:
+            lines.append(f"{name} {found.st_size} {found.st_mtime_ns}\n")
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def _below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[tuple[Path, os.stat_result | OSError]]:
+    """All that ``folder`` and the folders in it hold, but these themselves, links followed as a copy follows them.
+
+    With each comes what the system says of it: an error where it may not be read, leads nowhere, or leads back into a
+    folder that it is in (those are ``above``).
+    """
+    try:
+        its = folder.stat()
+        names = sorted(os.listdir(folder))  # noqa: PTH208 - names sort faster than paths
+    except OSError as error:
+        yield folder, error
+        return
+    this = (its.st_dev, its.st_ino)
+    if this in above:
+        yield folder, OSError(errno.EINVAL, "a link to a folder that it is in", str(folder))
+        return
+    for path in (folder / name for name in names):
         try:
             found = path.stat()
-        except FileNotFoundError:  # it went meanwhile, or is a link to nowhere
+        except OSError as error:
+            yield path, error
             continue
-        if stat.S_ISREG(found.st_mode) and path.name not in _KEPT:
-            lines.append(f"{path.relative_to(folder).as_posix()} {found.st_size} {found.st_mtime_ns}\n")
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+        if stat.S_ISDIR(found.st_mode):
+            yield from _below(path, (*above, this))
+        else:
+            yield path, found
 
 
 def bring(
@@ -204,8 +238,23 @@ def _trackable(
     return found
 
 
-def _links_to_nowhere(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*")) if path.is_symlink() and not path.exists()]
+def _links_to_nowhere(entry: Path) -> list[Path]:
+    """Those in a folder; a file holds none.
+
+    Raises:
+        OSError: something else in it cannot be read, or has a name that DVC cannot write down.
+    """
+    nowhere = []
+    for path, found in _below(entry) if entry.is_dir() else [(entry, entry.stat())]:
+        try:
+            str(path.relative_to(entry.parent)).encode()
+        except UnicodeEncodeError:
+            raise OSError(errno.EILSEQ, "a name that is not UTF-8", str(path)) from None
+        if isinstance(found, OSError):
+            if found.errno not in _NOWHERE:
+                raise found
+            nowhere.append(path)
+    return nowhere
 
 
 def _check_import(project: Path, note: Path, data: Path) -> None:

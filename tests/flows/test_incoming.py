@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -234,6 +236,66 @@ def test_data_that_wait_for_a_person_are_no_news_and_no_conclusion(tmp_path):
 def test_a_link_to_nowhere_is_no_file(tmp_path):
     (tmp_path / ".#open").symlink_to("nobody@nowhere")
     assert incoming.fingerprint(tmp_path) == incoming.EMPTY
+
+
+def test_what_lies_behind_a_link_to_a_folder_counts(tmp_path):
+    folder, usb = tmp_path / "incoming", tmp_path / "usb"
+    for each in (folder, usb):
+        each.mkdir()
+    (folder / "images").symlink_to(usb)
+    (folder / "again").symlink_to(usb)
+    assert incoming.fingerprint(folder) == incoming.EMPTY
+    (usb / "a.png").write_bytes(b"picture")
+    both = incoming.fingerprint(folder)
+    assert both != incoming.EMPTY
+    (folder / "again").unlink()
+    assert incoming.fingerprint(folder) not in (both, incoming.EMPTY)
+
+
+@pytest.mark.parametrize("call", ["listdir", "stat"])
+def test_what_may_not_be_read_is_news_and_is_named(project, monkeypatch, call):
+    """Root may read everything: so the refusal that others get is made by hand."""
+    folder = project / FOLDER / "images"
+    folder.mkdir()
+    refused = folder if call == "listdir" else folder / "a.png"
+    before = incoming.fingerprint(project / FOLDER)
+    (folder / "a.png").write_bytes(b"picture")
+    room = os if call == "listdir" else Path
+    real = getattr(room, call)
+
+    def refuse(path, *given, **named):
+        if Path(path) == refused:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *given, **named)
+
+    monkeypatch.setattr(room, call, refuse)
+    assert incoming.fingerprint(project / FOLDER) != before
+    with worktree(project) as tree, pytest.raises(incoming.UncopiedError, match=f"Permission denied: '{refused}'"):
+        incoming.bring(tree, FOLDER, update_imports=False)
+
+
+def test_a_link_to_a_folder_that_it_is_in_is_no_endless_one_and_is_named(project):
+    folder = project / FOLDER / "images"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"picture")
+    before = incoming.fingerprint(project / FOLDER)
+    (folder / "up").symlink_to(folder)
+    assert incoming.fingerprint(project / FOLDER) != before
+    with (
+        worktree(project) as tree,
+        pytest.raises(incoming.UncopiedError, match=r"that it is in: .*images/up'; mend it"),
+    ):
+        incoming.bring(tree, FOLDER, update_imports=False)
+
+
+def test_a_name_that_is_not_utf8_is_news_and_is_named(project):
+    folder = project / FOLDER / "images"
+    folder.mkdir()
+    before = incoming.fingerprint(project / FOLDER)
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png")).write_bytes(b"picture")
+    assert incoming.fingerprint(project / FOLDER) != before
+    with worktree(project) as tree, pytest.raises(incoming.UncopiedError, match=r"not UTF-8: '.*/caf\\udce9\.png'"):
+        incoming.bring(tree, FOLDER, update_imports=False)
 
 
 @pytest.mark.slow

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 
 import pytest
+from ruamel.yaml import YAML
 
 from flows import notifications
 from flows.settings import Notifications
+from support.pipelines import PROJECT
 
 CHOSEN = Notifications(block=None, events=("failed", "promoted"))
 
@@ -80,3 +83,11 @@ def test_a_saved_block_is_told(tmp_path, monkeypatch):
         notifications.tell(chosen, "promoted", "v2", "is in production")
         thread.join()
     assert heard == [b'{"text":"v2: is in production"}']
+
+
+def test_every_deployment_tells_of_its_failure_and_its_crash():
+    deployments = YAML(typ="safe").load(PROJECT / "prefect.yaml")["deployments"]
+    for entrypoint in (each["entrypoint"] for each in deployments):
+        path, name = entrypoint.split(".py:")
+        found = getattr(importlib.import_module(path.replace("/", ".")), name)
+        assert found.on_failure_hooks == found.on_crashed_hooks == [notifications.on_failure], entrypoint
