@@ -42,13 +42,48 @@ def _alone(project: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _apart(failures: list[Exception]) -> Iterator[None]:
+    """Note what the block fails for, so that the next part has its turn; ``_tell`` raises it."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever stops this part must not stop the others
+        failures.append(error)
+
+
+def _tell(failures: list[Exception]) -> None:
+    """Raise what was noted: one as it is, several together."""
+    if len(failures) > 1:
+        raise ExceptionGroup("not everything runs", failures)
+    for failure in failures:
+        raise failure
+
+
 def up(project: Path) -> str:
-    """Start what does not run yet; the address of the server."""
+    """Start what does not run yet; the address of the server.
+
+    Raises:
+        ExceptionGroup: neither Prefect's part nor what is in production could be started; one of them alone fails by
+            its own error, and the other runs.
+    """
     with _alone(project):
         return _up(project, settings.load(project))
 
 
 def _up(project: Path, chosen: Settings) -> str:
+    failures: list[Exception] = []
+    api = ""
+    with _apart(failures):
+        api = _orchestrate(project, chosen)
+    site = Site(project, chosen.serving)
+    with _apart(failures), site.locked():
+        promotion.recover(site, Registry(project, chosen.artifact))
+    _tell(failures)
+    return api
+
+
+def _orchestrate(project: Path, chosen: Settings) -> str:
+    """Server, deployments, worker and keeper; the address of the server."""
     api = os.environ.get("PREFECT_API_URL") or _server(project, chosen)
     standing.check_login(api)
     environment = commands.python_environment(project) | _client(api)
@@ -59,12 +94,9 @@ def _up(project: Path, chosen: Settings) -> str:
         commands.run(["prefect", *step], project, environment=environment)
     lost.watch(api)
     _worker(project, api)
-    # Before what is in production: where that cannot start now, the keeper tries again.
+    # It is here before what is in production: where that cannot start now, the keeper tries again.
     keep = [sys.executable, "-m", "flows.local", "keep"]
     _start(project, "keeper", keep, api, dict(os.environ) | {"PYTHONPATH": environment["PYTHONPATH"]})
-    site = Site(project, chosen.serving)
-    with site.locked():
-        promotion.recover(site, Registry(project, chosen.artifact))
     return api
 
 
@@ -110,8 +142,34 @@ def _mute_since(project: Path, before: float | None) -> float | None:
 
 
 def revive(project: Path, mute_since: float | None = None) -> Iterator[str]:
-    """Start what `up` started and what no longer runs; their names."""
+    """Start what `up` started and what no longer runs; their names.
+
+    What is in production comes first and by itself: a server of Prefect that cannot start takes minutes to say so.
+
+    Raises:
+        ExceptionGroup: neither of the two parts could be started; one of them alone fails by its own error.
+    """
     chosen = settings.load(project)
+    failures: list[Exception] = []
+    with _apart(failures):
+        yield from _revive_site(project, chosen)
+    with _apart(failures):
+        yield from _revive_prefect(project, chosen, mute_since)
+    _tell(failures)
+
+
+def _revive_site(project: Path, chosen: Settings) -> Iterator[str]:
+    site, registry = Site(project, chosen.serving), Registry(project, chosen.artifact)
+    if (missing := promotion.missing(site, registry)) is not None:
+        try:
+            with site.locked():
+                yield missing
+                promotion.recover(site, registry)
+        except BusyError:
+            return  # whoever changes what is served also starts it
+
+
+def _revive_prefect(project: Path, chosen: Settings, mute_since: float | None) -> Iterator[str]:
     api = os.environ.get("PREFECT_API_URL")
     if api is None:
         server = processes.read(project / FOLDER / "server.json")
@@ -124,14 +182,6 @@ def revive(project: Path, mute_since: float | None = None) -> Iterator[str]:
     if processes.read(project / FOLDER / "worker.json") is None:
         yield "the worker"
         _worker(project, api)
-    site, registry = Site(project, chosen.serving), Registry(project, chosen.artifact)
-    if (missing := promotion.missing(site, registry)) is not None:
-        try:
-            with site.locked():
-                yield missing
-                promotion.recover(site, registry)
-        except BusyError:
-            return  # whoever changes what is served also starts it
 
 
 def _client(api: str) -> dict[str, str]:
@@ -200,8 +250,9 @@ def main() -> None:
         keep(project)
     try:
         api = up(project)
-    except (RuntimeError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from None
+    except (RuntimeError, ValueError, ExceptionGroup) as error:
+        each = error.exceptions if isinstance(error, ExceptionGroup) else [error]
+        raise SystemExit("\n".join(f"error: {one}" for one in each)) from None
     front = Site(project, settings.load(project).serving).front()
     sys.stdout.write(f"prefect: {api.removesuffix('/api')}\nmodel:   {front.url}\n")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flows import processes
+from flows import processes, settings
+from flows.serving import Site
 from support import pipelines
 
 
@@ -41,6 +42,15 @@ def _finished(tmp_path_factory) -> Path:
 def project(_finished, tmp_path) -> Path:
     """A copy of it, to change."""
     return shutil.copytree(_finished, tmp_path / "project", symlinks=True)
+
+
+@pytest.fixture
+def site(project) -> Iterator[Site]:
+    """What is served from the project; nothing of it afterwards."""
+    found = Site(project, settings.load(project).serving)
+    yield found
+    for process in [*found.servers().values(), found.front()]:
+        process.stop()
 
 
 @pytest.fixture

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from flows import standing
+from flows import local, processes, standing
+from flows.registry import Registry
 from flows.standing import FOLDER
+from support import pipelines
 
-pytestmark = pytest.mark.soak
 SECONDS = 120
 
 
@@ -46,6 +49,7 @@ def wait_until(true, what: str) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.soak
 def test_up_runs_a_deployment_cancels_it_without_a_trace_and_down_ends_everything(standalone):
     flows = [sys.executable, "-m", "flows.local"]
     try:
@@ -80,6 +84,7 @@ def test_up_runs_a_deployment_cancels_it_without_a_trace_and_down_ends_everythin
     assert not list((standalone / FOLDER).glob("*.json"))
 
 
+@pytest.mark.soak
 def test_a_locked_server_lets_in_who_has_its_lock_and_no_log_shows_it(standalone, monkeypatch):
     flows, lock = [sys.executable, "-m", "flows.local"], "admin:planted-lock-90210"
     by_hand = [sys.executable, "-m", "flows.pipeline", "validate"]
@@ -106,3 +111,38 @@ def test_a_locked_server_lets_in_who_has_its_lock_and_no_log_shows_it(standalone
     finally:
         said(standalone, *flows, "down")
     assert of_project(standalone) == []
+
+
+@pytest.fixture
+def taken(monkeypatch) -> Iterator[None]:
+    """Prefect's server cannot start: somebody else listens on its port."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setenv("PREFECT_SERVER_API_PORT", str(other.getsockname()[1]))
+        yield
+
+
+@pytest.mark.usefixtures("taken")
+@pytest.mark.parametrize("start", [local.up, lambda project: list(local.revive(project))], ids=["up", "keeper"])
+def test_where_prefects_server_cannot_start_the_model_is_served_and_the_reason_is_told(project, site, start):
+    registry = Registry(project, "vlp")
+    registry.assign(registry.register(pipelines.git(project, "rev-parse", "HEAD")))
+    with pytest.raises(processes.StartError, match="change PREFECT_SERVER_API_PORT"):
+        start(project)
+    assert site.servers().keys() == {site.target()} == {"v0.0.1"}
+    assert httpx.get(site.front().url + "/readyz", trust_env=False).status_code == 200
+
+
+@pytest.mark.usefixtures("taken")
+def test_where_neither_can_start_both_reasons_are_told(project, monkeypatch):
+    def broken(*_: object) -> None:
+        raise processes.StartError("this bundle cannot be served")
+
+    monkeypatch.setattr(local.promotion, "recover", broken)
+    with pytest.raises(ExceptionGroup, match="not everything runs") as told:
+        list(local.revive(project))
+    assert [str(each).split(":")[0] for each in told.value.exceptions] == ["this bundle cannot be served", "127.0.0.1"]
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, "argv", ["flows.local", "up"])
+    with pytest.raises(SystemExit, match=r"error: 127\.0\.0\.1:.*\nerror: this bundle cannot be served"):
+        local.main()

@@ -26,15 +26,6 @@ from support import pipelines, prefect_api
 pytestmark = pytest.mark.usefixtures("server")
 
 
-@pytest.fixture
-def site(project) -> Iterator[Site]:
-    """What is served from the project; nothing of it afterwards."""
-    found = Site(project, settings.load(project).serving)
-    yield found
-    for process in [*found.servers().values(), found.front()]:
-        process.stop()
-
-
 def version(project: Path, **parameters: object) -> str:
     """A commit with the results of other parameters."""
     pipelines.change(project, "params.yaml", **parameters)
