@@ -23,13 +23,11 @@ from prefect.transactions import Transaction, transaction
 
 from flows import artifacts, commands, logged, notifications, processes, settings, smoke, standing
 from flows.registry import Registry, Version
-from flows.serving import BUNDLE, NoResultsError, Site
+from flows.serving import BUNDLE, PACKAGED, DamagedError, Site
 from flows.settings import Settings
 from flows.worktree import git, worktree
 
 WATCH_EVERY_S = 2.0
-PACKAGED = "packaged"
-"""In the folder of a version: the building of its bento has begun."""
 
 
 class WatchError(RuntimeError):
@@ -127,13 +125,13 @@ def _tidy(site: Site, registry: Registry) -> None:
 
 
 def _prepare(site: Site, registry: Registry) -> None:
-    """Put things right before another version is served. One in production that no longer starts is no obstacle:
-    another version is the way out of that.
+    """Put things right before another version is served. One in production that no longer starts is no obstacle,
+    whatever is wrong with it: another version is the way out of that.
     """
     try:
         recover(site, registry)
-    except (processes.StartError, NoResultsError, commands.CommandError) as error:
-        get_logger("flows").error("what is in production cannot be served: %s", error)
+    except Exception as error:  # noqa: BLE001 - a version may be broken in any way
+        get_logger("flows").exception("what is in production cannot be served: %s", error)
         site.switch(None)
         site.front()
 
@@ -251,7 +249,7 @@ def discard(site: Site, version: str) -> None:
     if site.settings.discard and mark.exists():
         try:
             _fill_and_run(site.settings.discard, site, version, site.project)
-        except commands.CommandError as error:
+        except (commands.CommandError, DamagedError) as error:
             get_logger("flows").warning("the bento of %s is not removed: %s", version, error)
         mark.unlink()
 

@@ -17,7 +17,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,10 +33,16 @@ from vlp.files import atomic
 
 FOLDER = Path("runs") / "serving"
 BUNDLE, SAMPLES = Path("models") / "bundle", Path("reports") / "samples"
+PACKAGED = "packaged"
+"""In the folder of a version: the building of its bento has begun."""
 
 
 class BusyError(RuntimeError):
     """Somebody else is changing what is served."""
+
+
+class DamagedError(RuntimeError):
+    """The folder of a version does not say what it was made of."""
 
 
 class NoResultsError(RuntimeError):
@@ -67,7 +73,7 @@ class Site:
             yield
 
     def unpack(self, version: str, commit: str) -> Path:
-        """The folder of ``version``, made from ``commit`` where it is not there yet.
+        """The folder of ``version``, made from ``commit`` where it is not there yet, or is damaged.
 
         A name alone does not tell: a version whose promotion failed is taken back, and the next commit gets its name.
 
@@ -75,8 +81,9 @@ class Site:
             NoResultsError: the results of ``commit`` are not in DVC's cache.
         """
         target = self.folder / "versions" / version
-        if target.exists() and self.lineage(version)["commit"] == commit:
-            return target
+        with suppress(DamagedError):
+            if target.exists() and self.lineage(version)["commit"] == commit:
+                return target
         with worktree(self.project, commit) as tree, atomic(target, folder=True) as partial:
             for needed in (BUNDLE, SAMPLES):
                 if not (tree.folder / needed).exists():
@@ -85,12 +92,23 @@ class Site:
                     )
             bundles.seal(tree.folder / BUNDLE, partial / "bundle", tree.folder)
             shutil.copytree(tree.folder / SAMPLES, partial, dirs_exist_ok=True)
+            if (target / PACKAGED).exists():  # what was built of the name is still to be taken back
+                (partial / PACKAGED).touch()
         return target
 
     def lineage(self, version: str) -> dict[str, str]:
-        """What the sealed bundle of ``version`` was made of: its ``commit``, its ``dvc_lock`` and more."""
+        """What the sealed bundle of ``version`` was made of: its ``commit``, its ``dvc_lock`` and more.
+
+        Raises:
+            DamagedError: the file that says so is missing or broken.
+        """
         path = self.folder / "versions" / version / "bundle" / "lineage.json"
-        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DamagedError(f"{path}: cannot be read: {error}") from None
+        if not isinstance(found, dict) or not {"commit", "dvc_lock"} <= found.keys():
+            raise DamagedError(f"{path}: names no commit and no dvc_lock")
         return found
 
     def start(self, version: str) -> Process:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
+from string import Formatter
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from vlp import params
 from vlp.params import Section
@@ -65,7 +66,7 @@ class Retrain(Section):
 class Serving(Section):
     """How a version is served and watched."""
 
-    serve: tuple[str, ...] = Field(description="command; {bundle} and {port} are filled in")
+    serve: tuple[str, ...] = Field(min_length=1, description="command; {bundle} and {port} are filled in")
     package: tuple[str, ...] = Field(
         description="command that builds the bento, in a checkout of the version; {version}, {commit} and {dvc_lock} "
         "are filled in; []: none"
@@ -82,6 +83,23 @@ class Serving(Section):
     watch_s: float = Field(ge=0)
     max_error_share: float = Field(ge=0, lt=1, description="of answers while watched, 5xx being errors")
     keep: int = Field(ge=2, description="versions whose bundle stays on this machine")
+
+    @field_validator("serve", "package", "discard")
+    @classmethod
+    def _can_be_filled_in(cls, command: tuple[str, ...], field: ValidationInfo) -> tuple[str, ...]:
+        """A name that nobody fills in would show only once a version is served, or is to be taken back."""
+        known = {"bundle", "port"} if field.field_name == "serve" else {"version", "commit", "dvc_lock"}
+        for part in command:
+            try:
+                names = {name for _, name, _, _ in Formatter().parse(part) if name is not None}
+            except ValueError as error:
+                raise ValueError(f"{part}: {error}; a brace that is meant is written twice") from None
+            if unknown := names - known:
+                raise ValueError(
+                    f"{part}: only {', '.join(sorted(known))} can stand in braces, not {', '.join(sorted(unknown))}; "
+                    "a brace that is meant is written twice"
+                )
+        return command
 
 
 class Notifications(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 
 from flows import processes, promotion, rollback, settings
 from flows.registry import Registry
-from flows.serving import NoResultsError, Site
+from flows.serving import PACKAGED, DamagedError, NoResultsError, Site
 from flows.worktree import RUNS, git
 from support import pipelines, prefect_api
 
@@ -112,6 +113,49 @@ def test_a_version_that_no_longer_starts_stands_in_nobodys_way(project, site):
     third = version(project, train__skill=0.9)
     assert promotion.promotion(str(project), third).name == "v0.0.3"
     assert served(site) == third
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[]"])
+def test_a_folder_that_does_not_say_what_it_was_made_of_is_made_anew(project, site, content):
+    """And what was built of it is still known."""
+    commit = git(project, "rev-parse", "HEAD")
+    folder = site.unpack("v0.0.1", commit)
+    (folder / PACKAGED).touch()
+    lineage = folder / "bundle" / "lineage.json"
+    lineage.unlink()
+    if content is not None:
+        lineage.write_text(content)
+    with pytest.raises(DamagedError, match=r"versions/v0\.0\.1/bundle/lineage\.json: (cannot be read|names no commit)"):
+        site.lineage("v0.0.1")
+    assert site.unpack("v0.0.1", commit) == folder
+    assert site.lineage("v0.0.1")["commit"] == commit
+    assert (folder / PACKAGED).exists()
+
+
+@pytest.mark.slow
+def test_damaged_folders_stand_in_nobodys_way(project, site, monkeypatch, caplog):
+    """One of an old version neither, whose bento is to be taken back."""
+    first = git(project, "rev-parse", "HEAD")
+    promotion.promotion(str(project))
+    promotion.promotion(str(project), version(project, train__skill=0.8))
+    for name in ("v0.0.1", "v0.0.2"):
+        (site.folder / "versions" / name / "bundle" / "lineage.json").unlink()
+    assert rollback.rollback(str(project)).name == "v0.0.1"
+    assert served(site) == first
+
+    def broken(*_: object) -> None:
+        raise KeyError("what nobody thought of")
+
+    monkeypatch.setattr(promotion, "recover", broken)
+    monkeypatch.setattr(logging.getLogger("prefect"), "propagate", True)
+    third = version(project, train__skill=0.9)
+    assert promotion.promotion(str(project), third).name == "v0.0.3"
+    assert "what is in production cannot be served: 'what nobody thought of'\nTraceback" in caplog.text
+    (site.folder / "versions" / "v0.0.2" / PACKAGED).touch()
+    (site.folder / "versions" / "v0.0.2" / "bundle" / "lineage.json").write_text("")
+    wanting = Site(project, site.settings.model_copy(update={"discard": ("python", "-c", "pass", "{version}")}))
+    promotion.discard(wanting, "v0.0.2")
+    assert "the bento of v0.0.2 is not removed" in caplog.text
 
 
 @pytest.mark.soak

@@ -36,6 +36,17 @@ def test_the_gated_figures_are_figures_that_the_project_has():
         ),
         ("resamples: 2000", "resample: 2000", "gate.resample: unknown key; did you mean 'resamples'?"),
         ("keep: 3", "keep: 1", "serving.keep: input should be greater than or equal to 2, found 1"),
+        (
+            '"{bundle}"',
+            '"{bundel}"',
+            "serving.serve: {bundel}: only bundle, port can stand in braces, not bundel; a brace that is meant is",
+        ),
+        (
+            '"vlp:{version}"',
+            '"vlp:{port}"',
+            "serving.discard: vlp:{port}: only commit, dvc_lock, version can stand in braces, not port",
+        ),
+        ('"commit={commit}"', '"commit={commit"', "serving.package: commit={commit: expected '}' before end of string"),
         *(
             (
                 "incoming: data/incoming",
