@@ -60,7 +60,7 @@ def clean(root: Path, chosen: Settings) -> Cleaned:
     """The cleaning itself, within any flow or none."""
     found, keep = Cleaned(), chosen.retrain.keep
     found.worktrees = worktree.prune(root)
-    found.branches = drop_old_branches(root, keep)
+    found.branches = drop_old_branches(root, keep, chosen.cleanup.keep_days)
     found.reports = artifacts.drop_old_reports(root, keep)
     found.logs = [path.name for path in _logs(root) if _cut(path, int(1e6 * chosen.cleanup.log_mb))]
     site, registry = Site(root, chosen.serving), Registry(root, chosen.artifact)

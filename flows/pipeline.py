@@ -8,9 +8,11 @@ Works with the server that PREFECT_API_URL names, and with a temporary one witho
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from prefect import flow
@@ -99,7 +101,7 @@ def _produced(
     if commit is None:
         logger.info("nothing changed: the results of %s are still true", tree.commit[:12])
         return Outcome(stages=statuses, commit=None, branch=None)
-    drop_old_branches(tree.project, chosen.retrain.keep)
+    drop_old_branches(tree.project, chosen.retrain.keep, chosen.cleanup.keep_days)
     logger.info("results: git switch %s && dvc checkout", BRANCHES + run)
     return Outcome(stages=statuses, commit=commit, branch=BRANCHES + run)
 
@@ -141,14 +143,21 @@ def _made(folder: Path) -> bool:
     return True
 
 
-def drop_old_branches(project: Path, keep: int) -> list[str]:
-    """Delete all but the newest ``keep`` branches of results, and return their names; a version keeps its tag."""
-    branches = git(
-        project, "for-each-ref", "--sort=-creatordate", "--format=%(refname:strip=2)", f"refs/heads/{BRANCHES}"
-    )
+def drop_old_branches(project: Path, keep: int, keep_days: int) -> list[str]:
+    """Delete all but the newest ``keep`` branches of results, and return their names; a version keeps its tag.
+
+    One whose commit is younger than ``keep_days`` stays, too: without it nothing would name the data, and the commit.
+    """
+    shown = "--format=%(committerdate:unix) %(refname:strip=2)"
+    branches = git(project, "for-each-ref", "--sort=-creatordate", shown, f"refs/heads/{BRANCHES}").splitlines()
     # git deletes no branch that somebody has checked out.
     used = git(project, "worktree", "list", "--porcelain").splitlines()
-    old = [each for each in branches.splitlines()[keep:] if f"branch refs/heads/{each}" not in used]
+    since = time.time() - timedelta(days=keep_days).total_seconds()
+    old = [
+        name
+        for made, _, name in (branch.partition(" ") for branch in branches[keep:])
+        if int(made) < since and f"branch refs/heads/{name}" not in used
+    ]
     if old:
         git(project, "branch", "--delete", "--force", *old)
     return old

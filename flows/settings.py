@@ -51,7 +51,9 @@ class Retrain(Section):
     incoming: str = Field(description="the watched folder, below the project: what ingest.root reads")
     update_imports: bool = Field(description="dvc update what was imported; reaches for its origin")
     revision: str = Field(description="code and parameters of a retraining: a branch, or HEAD")
-    keep: int = Field(gt=0, description="branches and reports of the newest runs that stay")
+    keep: int = Field(
+        gt=0, description="branches and reports of the newest runs that stay; branches within cleanup.keep_days, too"
+    )
 
     @field_validator("incoming")
     @classmethod
@@ -115,7 +117,7 @@ class Cleanup(Section):
     cache: Literal["own", "off"] = Field(
         description="own: of DVC's cache, where it is below the project and so nobody else's; off: nothing of it"
     )
-    keep_days: int = Field(ge=1, description="the data of commits as young as this stay, whether named or not")
+    keep_days: int = Field(ge=1, description="runs as young as this keep their branch, and all commits their data")
     log_mb: float = Field(gt=0, description="a longer log of a server loses its beginning")
     history_days: int = Field(ge=1, description="of runs in Prefect's database, for the server of `make up`")
 

@@ -89,6 +89,18 @@ def test_young_commits_keep_their_data_and_so_does_a_cache_that_others_use(proje
     assert (shared / "files" / "md5" / gone[:2] / gone[2:]).exists()
 
 
+def test_a_young_run_keeps_its_branch_and_its_data_however_many_came_after(project):
+    pipelines.change(project, "flows/config.yaml", retrain__keep=1)
+    pipelines.commit(project)
+    first = results(project, "runs/first", 0.2)
+    for name in ("runs/second", "runs/third"):
+        (project / "note").write_text(name)
+        pipelines.commit(project)
+        git(project, "branch", name)
+    assert clean(project).branches == []
+    assert cached(project, first)
+
+
 def test_while_a_run_is_under_way_the_cache_is_left_alone(project, monkeypatch):
     gone = results(project, "gone", 0.13, monkeypatch)
     git(project, "branch", "--delete", "--force", "gone")

@@ -228,15 +228,16 @@ def test_an_unknown_stage_or_preset_is_one_line(project):
     assert worktrees(project) == []
 
 
-def test_old_branches_go(project):
-    for day in range(4):
-        dated = os.environ | {"GIT_COMMITTER_DATE": f"2026-01-0{day + 1}T00:00:00"}
+def test_old_branches_go_and_young_ones_stay_however_many(project):
+    for day in range(6):
+        dated = os.environ | {"GIT_COMMITTER_DATE": f"@{int(time.time()) - 86400 * day - 3600} +0000"}
         author = ("-c", "user.name=A Person", "-c", "user.email=person@example.org")
         commit = ["git", *author, "commit-tree", "HEAD^{tree}", "-m", str(day)]
         made = subprocess.run(commit, cwd=project, env=dated, capture_output=True, text=True, check=True)
         git(project, "branch", f"runs/day-{day}", made.stdout.strip())
-    module.drop_old_branches(project, keep=2)
-    assert git(project, "branch", "--list", "runs/*").split() == ["runs/day-2", "runs/day-3"]
+    assert module.drop_old_branches(project, keep=2, keep_days=4) == ["runs/day-4", "runs/day-5"]
+    assert git(project, "branch", "--list", "runs/*").split() == [f"runs/day-{day}" for day in range(4)]
+    assert module.drop_old_branches(project, keep=2, keep_days=1) == ["runs/day-2", "runs/day-3"]
 
 
 # Ended from outside
