@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows import commands, lost, processes, promotion, settings, standing
+from flows import commands, lost, processes, promotion, schedules, settings, standing
 from flows.registry import Registry
 from flows.serving import BusyError, Site
 from flows.settings import Settings
@@ -87,11 +87,10 @@ def _orchestrate(project: Path, chosen: Settings) -> str:
     api = os.environ.get("PREFECT_API_URL") or _server(project, chosen)
     standing.check_login(api)
     environment = commands.python_environment(project) | _client(api)
-    for step in (
-        ["work-pool", "create", POOL, "--type", "process", "--overwrite"],
-        ["--no-prompt", "deploy", "--all"],
-    ):
-        commands.run(["prefect", *step], project, environment=environment)
+    pool = ["work-pool", "create", POOL, "--type", "process", "--overwrite"]
+    commands.run(["prefect", *pool], project, environment=environment)
+    with schedules.kept(project, api):
+        commands.run(["prefect", "--no-prompt", "deploy", "--all"], project, environment=environment)
     lost.watch(api)
     _worker(project, api)
     # It is here before what is in production: where that cannot start now, the keeper tries again.
