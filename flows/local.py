@@ -30,6 +30,9 @@ KEEP_EVERY_S = 5.0
 MUTE_S = 60.0
 """A server that runs and has not answered for so long is started again."""
 
+QUIET_S = 180.0
+"""For a promotion to come to its end: its server's start, the smoke test and the watch."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -100,21 +103,37 @@ def _orchestrate(project: Path, chosen: Settings) -> str:
 
 
 def down(project: Path) -> list[str]:
-    """End all of it; the names of what ran."""
+    """End all of it; the names of what ran.
+
+    Raises:
+        BusyError: a promotion or rollback goes on all the same: what serves is left to it.
+    """
     with _alone(project):
         return _down(project)
 
 
 def _down(project: Path) -> list[str]:
     site = Site(project, settings.load(project).serving)
-    # First who starts others.
-    found = {name: processes.read(project / FOLDER / f"{name}.json") for name in ("keeper", "worker", "server")}
-    found |= {"front": processes.read(site.folder / "front.json"), **site.servers()}
+    # First who starts others. Then what a promotion has started by its end: somebody may promote by hand, too.
+    ended = _ended({name: processes.read(project / FOLDER / f"{name}.json") for name in ("keeper", "worker")})
+    try:
+        with site.locked(QUIET_S):
+            server = processes.read(project / FOLDER / "server.json")
+            ended += _ended({"server": server, "front": processes.read(site.folder / "front.json"), **site.servers()})
+    except BusyError as error:
+        so_far = ", ".join(ended) or "nothing"
+        raise BusyError(
+            f"{error}, when it is over: Prefect's server and what serves still run; ended: {so_far}"
+        ) from None
+    for record in (project / FOLDER).glob("*.json"):
+        record.unlink()
+    return ended
+
+
+def _ended(found: dict[str, processes.Process | None]) -> list[str]:
     running = {name: process for name, process in found.items() if process is not None}
     for process in running.values():
         process.stop()
-    for record in (project / FOLDER).glob("*.json"):
-        record.unlink()
     return list(running)
 
 
@@ -242,7 +261,10 @@ def main() -> None:
     parser.add_argument("what", choices=["up", "down", "keep"])
     project, what = Path.cwd(), parser.parse_args().what
     if what == "down":
-        sys.stdout.write(f"ended: {', '.join(down(project)) or 'nothing ran'}\n")
+        try:
+            sys.stdout.write(f"ended: {', '.join(down(project)) or 'nothing ran'}\n")
+        except (RuntimeError, ValueError) as error:
+            raise SystemExit(f"error: {error}") from None
         return
     if what == "keep":
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -35,6 +38,8 @@ FOLDER = Path("runs") / "serving"
 BUNDLE, SAMPLES = Path("models") / "bundle", Path("reports") / "samples"
 PACKAGED = "packaged"
 """In the folder of a version: the building of its bento has begun."""
+
+logger = logging.getLogger(__name__)
 
 
 class BusyError(RuntimeError):
@@ -62,14 +67,22 @@ class Site:
         return self.project / FOLDER
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """One at a time may change what is served; the lock goes with the process that holds it."""
+    def locked(self, wait_s: float = 0.0) -> Iterator[None]:
+        """One at a time may change what is served; the lock goes with the process that holds it.
+
+        Raises:
+            BusyError: somebody else does, and went on for ``wait_s``.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + wait_s
         with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BusyError(f"{self.folder}: another promotion or rollback is under way; try again") from None
+            if not (mine := _take(lock)) and wait_s:
+                logger.warning("a promotion or rollback is under way: waiting up to %g s for its end", wait_s)
+            while not mine:
+                if time.monotonic() >= deadline:
+                    raise BusyError(f"{self.folder}: another promotion or rollback is under way; try again")
+                time.sleep(processes.POLL_S)
+                mine = _take(lock)
             yield
 
     def unpack(self, version: str, commit: str) -> Path:
@@ -197,3 +210,12 @@ class Site:
     def drop(self, version: str) -> None:
         """Remove the folder of ``version``."""
         shutil.rmtree(self.folder / "versions" / version)
+
+
+def _take(lock: IO[str]) -> bool:
+    """Take the lock, if nobody holds it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

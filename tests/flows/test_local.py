@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from flows import local, processes, standing
 from flows.registry import Registry
+from flows.serving import BusyError
 from flows.standing import FOLDER
 from support import pipelines
 
@@ -146,3 +148,29 @@ def test_where_neither_can_start_both_reasons_are_told(project, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["flows.local", "up"])
     with pytest.raises(SystemExit, match=r"error: 127\.0\.0\.1:.*\nerror: this bundle cannot be served"):
         local.main()
+
+
+def test_down_waits_for_a_promotion_and_ends_what_it_has_started(project, site, caplog):
+    held = site.locked()
+    held.__enter__()
+
+    def promoting() -> None:
+        wait_until(lambda: "waiting up to" in caplog.text, "it does not wait")
+        site.front()
+        held.__exit__(None, None, None)
+
+    thread = threading.Thread(target=promoting)
+    thread.start()
+    ended = local.down(project)
+    thread.join()
+    assert ended == ["front"]
+    assert processes.read(site.folder / "front.json") is None
+
+
+def test_down_leaves_a_promotion_that_goes_on_what_it_serves_and_says_so(project, site, monkeypatch):
+    monkeypatch.setattr(local, "QUIET_S", 0.2)
+    site.front()
+    with site.locked(), pytest.raises(BusyError, match=r"try again, when it is over: .* still run; ended: nothing"):
+        local.down(project)
+    assert processes.read(site.folder / "front.json") is not None
+    assert local.down(project) == ["front"]
