@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,39 @@ def test_json_holds_the_map_and_how_far_it_is_believed(here, capsys) -> None:
     assert explained["gain"] == pytest.approx(gain / 2)
 
 
+def test_the_models_of_another_project_are_asked_with_its_own_words_and_limits(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    ask = ["picture.png", *ASK["match"], "--method", "occlusion", "--json", "--out"]
+    monkeypatch.chdir(project)
+    main(["explain", "match", *ask, str(tmp_path / "why.png")])
+    own = json.loads(capsys.readouterr().out)
+    # From a project whose words have other numbers, though there are as many of them.
+    (tmp_path / "data").mkdir()
+    shutil.copytree(project / "data" / "prepared", tmp_path / "data" / "prepared")
+    shutil.copy(project / "params.yaml", tmp_path)
+    shutil.copy(project / "picture.png", tmp_path)
+    path = tmp_path / "data" / "prepared" / "tokenizer" / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    words = tokenizer["model"]["vocab"]
+    special = {token["content"] for token in tokenizer["added_tokens"]}
+    plain = [word for word in words if word not in special]
+    words |= dict(zip(plain, [words[word] for word in reversed(plain)], strict=True))
+    path.write_text(json.dumps(tokenizer))
+    monkeypatch.chdir(tmp_path)
+    main(["explain", "match", *ask, "why.png", "--models", str(project / "models" / "tasks")])
+    assert json.loads(capsys.readouterr().out)["score"] == own["score"]
+    with pytest.raises(SystemExit):
+        main(["explain", "match", *ask, "why.png"])
+    assert "models/tasks/matching: no such folder; train the task first" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
         (["match", "none.png", "a circle", "--out", "w.png"], 1, "No such file"),
         (["match", "picture.png", "?!", "--out", "w.png"], 1, "error: empty"),
-        (["ask", "picture.png", "what?", "--out", "w.png", "--models", "nowhere"], 1, "train the task first"),
+        (["ask", "picture.png", "what?", "--out", "w.png", "--models", "data"], 1, "not a project's models/tasks"),
         (["match", "params.yaml", "a circle", "--out", "w.png"], 1, "error: "),
         (["match", "picture.png", "a circle"], 2, "--out"),
         (["match", "picture.png", "a circle", "--out", "w.png", "--method", "guess"], 2, "invalid choice: 'guess'"),

@@ -77,6 +77,11 @@ def test_a_dropped_key_goes_with_the_comment_before_it_and_the_next_ones_stays(t
     assert "rate" not in merged(tmp_path, "tasks:\n  matching: !drop\n")
 
 
+def test_what_has_been_dropped_already_is_no_error(tmp_path):
+    once = merged(tmp_path, "tasks: {vqa: !drop }\n")
+    assert merged(tmp_path, "tasks: {vqa: !drop }\n", params=once) == once
+
+
 def test_null_is_a_value(tmp_path):
     assert "root: null\n" in merged(tmp_path, "ingest: {root: null}\n")
 
@@ -104,7 +109,18 @@ def test_settings_come_last_and_are_yaml(tmp_path):
         ("{}", ["seed=["], "--set seed=[: not valid YAML"),
         ("- 1", [], "preset.yaml: expected sections, found CommentedSeq"),
         ("a: !new {}", [], "an overlay knows the tags !replace and !drop, not !new"),
-        ("tasks: {maching: !drop }", [], "maching: !drop, but there is no such key; did you mean 'matching'"),
+        (
+            "tasks: {maching: {rate: !drop }}",
+            [],
+            "preset.yaml: tasks.maching.rate: !drop, but there is no section tasks.maching; did you mean 'matching'?",
+        ),
+        (
+            "xyz: {deep: {rate: !drop }}",
+            [],
+            "xyz.deep.rate: !drop, but there is no section xyz; there is ingest, seed, ",
+        ),
+        ("seed: {deep: !drop }", [], "preset.yaml: seed.deep: !drop, but there is no section seed"),
+        ("tasks: !replace {vqa: !drop }", [], "tasks.vqa: !drop, but tasks is !replace: leave the key out"),
     ],
 )
 def test_what_cannot_be_applied_is_refused_and_the_file_stays(tmp_path, overlay, settings, message):
@@ -385,6 +401,14 @@ def test_what_documents_and_presets_say_to_set_can_be_set(tmp_path: Path) -> Non
     assert {"resnet50-bert", "resnet50-bert-fusion", "tiny"} <= {preset for preset, _ in found}
     for preset, settings in found:
         every_stage_takes(with_preset(tmp_path, preset, *settings))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_can_be_applied_twice(tmp_path: Path, preset: str) -> None:
+    path = with_preset(tmp_path, preset)
+    once = path.read_text(encoding="utf-8")
+    overlays.apply(ROOT / "presets" / f"{preset}.yaml", [], path)
+    assert path.read_text(encoding="utf-8") == once
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from vlp.explain.explainer import Explained, Explainer, Said
 
 TASKS, PREPARED, PARAMS = Path("models/tasks"), Path("data/prepared"), Path("params.yaml")
+MODELS_HELP = (
+    f"{TASKS} of another project, which its {PREPARED} and {PARAMS} are taken from, too; by default this one's"
+)
 DEFAULT: Method = "gradient_attention"
 
 
-class BundleOptionError(ValueError):
-    """An option that means nothing to a bundle."""
+class OptionError(ValueError):
+    """An option that means nothing to a bundle, or names no project's models."""
 
 
 def add_commands(commands: Any) -> None:
@@ -55,7 +58,7 @@ def _add(
         help=f"one of {', '.join(get_args(Method))}; by default {DEFAULT}",
     )
     parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="the picture under its map, a PNG")
-    parser.add_argument("--models", metavar="FOLDER", type=Path, help=f"trained tasks, by default {TASKS}")
+    parser.add_argument("--models", metavar="FOLDER", type=Path, help=MODELS_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON, the maps included")
     parser.add_argument("image", metavar="IMAGE", type=Path)
     parser.set_defaults(command=lambda arguments: _run(say, arguments))
@@ -70,12 +73,12 @@ def _of_bundle(arguments: argparse.Namespace) -> None:
     from vlp.runtime.predictor import Predictor
 
     if arguments.method not in (None, "occlusion"):
-        raise BundleOptionError(
+        raise OptionError(
             f"--method {arguments.method}: a bundle shows its answers only, and is explained by occlusion; leave "
             "--bundle out, for the trained task's insides"
         )
     if arguments.models is not None:
-        raise BundleOptionError("--models and --bundle: one model is asked; leave one of the two out")
+        raise OptionError("--models and --bundle: one model is asked; leave one of the two out")
     predictor, image = Predictor.open(arguments.bundle), arguments.image.read_bytes()
     found = predictor.explain(image, arguments.text)
     with atomic(arguments.out) as partial, partial.open("wb") as file:
@@ -87,6 +90,18 @@ def _of_bundle(arguments: argparse.Namespace) -> None:
     sys.stdout.write(shown + "\n")
 
 
+def _project(models: Path | None) -> Path:
+    """The project that trained tasks belong to: its tokenizer and limits are theirs, and no other's are."""
+    if models is None:
+        return Path()
+    folder = models.resolve()
+    if folder.parts[-2:] != TASKS.parts:
+        raise OptionError(
+            f"--models {models}: not a project's {TASKS}, whose {PREPARED} and {PARAMS} the tasks were trained with"
+        )
+    return folder.parents[1]
+
+
 def _run(say: Callable[[Explainer, np.ndarray, argparse.Namespace], Said], arguments: argparse.Namespace) -> None:
     if getattr(arguments, "bundle", None) is not None:
         _of_bundle(arguments)
@@ -96,7 +111,8 @@ def _run(say: Callable[[Explainer, np.ndarray, argparse.Namespace], Said], argum
     from vlp.explain.explainer import Explainer, explained, picture  # here, so that --help needs no torch
 
     method = arguments.method or DEFAULT
-    explainer = Explainer(arguments.models or TASKS, PREPARED, PARAMS)
+    project = _project(arguments.models)
+    explainer = Explainer(project / TASKS, project / PREPARED, project / PARAMS)
     pixels = explainer.pixels(arguments.image.read_bytes())
     said = say(explainer, pixels, arguments)
     found = explained(said, pixels, method)

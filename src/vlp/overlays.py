@@ -2,7 +2,8 @@
 
 An overlay has two rules. A mapping is merged into the mapping of the same name, and any other value (a number, a
 text, a list, null) takes the place of what was there. A mapping tagged ``!replace`` is not merged but takes the
-place, too; and a key whose value is ``!drop`` goes, which is how an overlay leaves tasks out::
+place, too; and a key whose value is ``!drop`` goes, which is how an overlay leaves tasks out. Where it has gone
+already nothing is to be done, so that an overlay can be applied again; the section that it goes from must be there::
 
     tasks:
       vqa: !drop
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,15 @@ def apply(overlay: Path | None, settings: Sequence[str], params: Path) -> None:
         params: the file to change; it is replaced whole or not at all.
 
     Raises:
-        OverlayError: a file is missing or no mapping, or a setting names no key.
+        OverlayError: a file is missing or no mapping, the overlay cannot be merged, or a setting names no key.
     """
     base = _read(params)
     if overlay is not None:
-        merge(base, _read(overlay))
+        read = _read(overlay)
+        try:
+            merge(base, read)
+        except OverlayError as error:
+            raise OverlayError(f"{overlay}: {error}") from None
     for setting in settings:
         _set(base, setting)
     text = io.StringIO()
@@ -55,21 +60,30 @@ def apply(overlay: Path | None, settings: Sequence[str], params: Path) -> None:
         partial.write_text(text.getvalue().rstrip("\n") + "\n", encoding="utf-8")
 
 
-def merge(base: CommentedMap, overlay: CommentedMap) -> None:
+def merge(base: CommentedMap, overlay: CommentedMap, above: str = "") -> None:
     """Merge ``overlay`` into ``base``, in place, by the rules above.
 
+    Args:
+        base: a section.
+        overlay: what to merge into it.
+        above: the section's own dotted name and a dot, for messages.
+
     Raises:
-        OverlayError: ``overlay`` has another tag than ``!replace`` and ``!drop``, or drops what is not there.
+        OverlayError: ``overlay`` has another tag than ``!replace`` and ``!drop``, or drops from what is no section.
     """
     tail = _take_tail(base)
     for key, value in overlay.items():
-        before = base.get(key)
+        before, name = base.get(key), f"{above}{key}"
         if isinstance(before, CommentedMap) and isinstance(value, CommentedMap) and _tag(value) is None:
-            merge(before, value)
+            merge(before, value, f"{name}.")
             continue
         if _tag(value) == "!drop":
             _drop(base, key)
             continue
+        if dropped := next(_dropped(value, name), None):
+            why = f"{name} is !replace: leave the key out" if _tag(value) else f"there is no section {name}"
+            hint = "" if key in base else nearest(str(key), map(str, base))
+            raise OverlayError(f"{dropped}: !drop, but {why}{hint}")
         inner = _take_tail(before)
         base[key] = _fresh(value)
         _give_tail(base, key, inner)
@@ -79,13 +93,25 @@ def merge(base: CommentedMap, overlay: CommentedMap) -> None:
 
 def _drop(base: CommentedMap, key: Any) -> None:
     if key not in base:
-        raise OverlayError(f"{key}: !drop, but there is no such key{nearest(str(key), map(str, base))}")
+        return
     before = list(base)[: list(base).index(key)]
     tail = _take_tail(base[key]) if isinstance(base[key], CommentedMap | CommentedSeq) else ""
     del base[key]
     if before:
         _take_tail(base[before[-1]])  # the comment that stood before the key goes with it
         _give_tail(base, before[-1], tail)
+
+
+def _dropped(value: Any, name: str) -> Iterator[str]:
+    """The dotted names below ``name`` that ``value`` would drop."""
+    if _tag(value) == "!drop":
+        yield name
+    elif isinstance(value, CommentedMap):
+        for key, item in value.items():
+            yield from _dropped(item, f"{name}.{key}")
+    elif isinstance(value, CommentedSeq):
+        for place, item in enumerate(value):
+            yield from _dropped(item, f"{name}.{place}")
 
 
 def _yaml() -> YAML:
@@ -189,5 +215,6 @@ def _set(base: CommentedMap, setting: str) -> None:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a message: the known name nearest to ``name``, or all of them."""
-    near = difflib.get_close_matches(name, list(known), n=1)
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; there is {', '.join(sorted(known)) or 'none'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlp.evaluation.calibration import calibration, choose_temperature, sigmoid, softmax
+from vlp.evaluation.calibration import calibration, choose_temperature, reflected, sigmoid, softmax
 from vlp.evaluation.intervals import Bootstrap
 
 
@@ -45,6 +45,31 @@ def test_the_error_is_the_mean_gap_between_how_sure_and_how_often_right():
         (pytest.approx(0.5), 0.5, 10),
         (pytest.approx(0.9), 0.5, 10),
     ]
+
+
+def test_an_interval_is_the_resamples_reflected_about_the_error_on_its_square():
+    assert reflected(0.3, (0.2, 0.4)) == pytest.approx((np.sqrt(0.18 - 0.16), np.sqrt(0.18 - 0.04)))
+    # Of a calibrated model the resamples lie above its error by as much as that does above the truth, which is 0.
+    assert reflected(0.03, (0.035, 0.05)) == (0.0, 0.03)
+    assert np.isnan(reflected(0.03, (float("nan"), float("nan")))).all()
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 1.5])
+def test_an_interval_holds_its_own_error_always_and_the_true_one_nearly_always(sharpness: float):
+    rng = np.random.default_rng(0)
+
+    def drawn(rows: int) -> tuple[np.ndarray, np.ndarray]:
+        logits = rng.normal(0, 2, rows)
+        return sigmoid(sharpness * logits), (rng.random(rows) < sigmoid(logits)).astype(np.int64)
+
+    many = Bootstrap(["one"] * 300_000, seed=0, resamples=1)  # for its error alone
+    truth = calibration(*drawn(300_000), many).error if sharpness > 1 else 0.0
+    resamples, covered = bootstrap(500), 0
+    for _ in range(60):
+        found = calibration(*drawn(500), resamples)
+        assert found.interval[0] <= found.error <= found.interval[1]
+        covered += found.interval[0] <= truth <= found.interval[1]
+    assert covered >= 52  # fewer would be a surprise of 95 in a hundred
 
 
 def test_decisions_on_many_labels_count_one_by_one():

@@ -6,11 +6,15 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from support.bundles import png, write_toy_bundle
+from support.bundles import png, write_prepared, write_toy_bundle
+from support.requests import LIMITS
+from vlp.drift import reference
+from vlp.drift.comparison import compare
 from vlp.export import bundle, lineage
 from vlp.runtime.bundle import BundleError, read
 from vlp.runtime.predictor import Predictor
@@ -91,6 +95,24 @@ def test_a_sealed_bundle_names_its_commit_and_answers_as_before(project: Path, m
     sealed, before = Predictor.open(tmp_path / "sealed"), Predictor.open(made)
     assert sealed.match(png("red"), ["a red circle"]) == before.match(png("red"), ["a red circle"])
     assert contents(project / "models" / "bundle") == contents(made)
+
+
+def test_sealing_keeps_the_name_and_another_bundle_has_another(project: Path, made: Path, tmp_path: Path) -> None:
+    bundle.seal(project / "models" / "bundle", tmp_path / "sealed", project)
+    write_toy_bundle(tmp_path / "other", tmp_path / "work", threshold=0.7)
+    assert read(tmp_path / "sealed").files["lineage.json"] != read(made).files["lineage.json"]
+    assert read(tmp_path / "sealed").name == read(made).name
+    assert read(tmp_path / "other").name != read(made).name
+
+
+def test_the_score_of_a_promoted_bundle_is_compared_with_the_reference(
+    project: Path, made: Path, tmp_path: Path
+) -> None:
+    write_prepared(tmp_path / "prepared", records=40)
+    expected = list(reference.build(tmp_path / "prepared", Predictor.open(made, threads=1), LIMITS, seed=7))
+    bundle.seal(project / "models" / "bundle", tmp_path / "sealed", project)
+    served = [replace(row, bundle=read(tmp_path / "sealed").name, at="2026-07-01T12:00:00") for row in expected]
+    assert compare(served, expected, LIMITS).left_out == ()
 
 
 def test_two_clones_of_a_commit_seal_the_same_bytes(project: Path, made: Path, tmp_path: Path) -> None:

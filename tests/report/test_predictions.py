@@ -26,7 +26,15 @@ def pair(record: str, caption: int, score: float, against: float = 0.5) -> dict[
         ({"score": 0.5, "negative_score": 0.5}, False),
         ({"score": 0.5, "negative_score": None}, None),
         ({"predicted": "red", "answer": "red"}, True),
-        ({"caption": "a red circle"}, None),
+        ({"labels": ["red", "circle"], "predicted": ["red", "circle"], "score": 0.9}, True),
+        ({"labels": ["red", "circle"], "predicted": [], "score": 0.9}, False),
+        ({"query": "image", "rank": 1}, True),
+        ({"query": "image", "rank": 2}, False),
+        ({"expression": "the red circle", "iou": 0.5, "boundary_f1": 0.1}, True),
+        ({"expression": "the red circle", "iou": 0.49, "boundary_f1": 0.9}, False),
+        ({"caption": "a red circle", "cider": 0.1, "faithful": True}, True),
+        ({"prompt": "a red circle", "matching_score": 0.9, "faithful": False}, False),
+        ({"caption": "a red circle", "faithful": None}, None),
     ],
 )
 def test_a_row_says_whether_it_is_right(row, expected):
@@ -52,7 +60,27 @@ def test_answers_that_nobody_judged_are_compared_by_what_they_say(tmp_path):
     new = [{"record": "a", "caption": "a red circle", "score": 0.2}, {"record": "b", "caption": "a star"}]
     found = compare(file(tmp_path / "old", old), file(tmp_path / "new", new))
     assert [each.record for each in found.other] == ["b"]
-    assert "1 changed otherwise" in render(found, ("main", "this branch"), lambda row: "")
+    text = render(found, ("main", "this branch"), lambda row: "")
+    assert text.startswith(
+        "Of 2 predictions that both have, 1 changed. Whether the rows turned right or wrong cannot be told: they do "
+        "not say what is right."
+    )
+
+
+def test_rows_that_nobody_judged_are_counted_beside_those_that_somebody_did(tmp_path):
+    old = [{"record": "a", "faithful": True}, {"record": "b", "faithful": None, "caption": "two stars"}]
+    new = [{"record": "a", "faithful": False}, {"record": "b", "faithful": None, "caption": "a star"}]
+    found = compare(file(tmp_path / "old", old), file(tmp_path / "new", new))
+    assert render(found, ("main", "this branch"), lambda row: "").startswith(
+        "Of 2 predictions that both have, 1 turned wrong, 0 turned right, 1 changed otherwise. Whether 1 row turned"
+    )
+
+
+def test_what_a_task_has_for_a_score_says_what_moved_farthest(tmp_path):
+    old = [{"record": record, "query": "text", "rank": 1} for record in "abc"]
+    new = [{"record": record, "query": "text", "rank": rank} for record, rank in (("a", 2), ("b", 90), ("c", 7))]
+    found = compare(file(tmp_path / "old", old), file(tmp_path / "new", new))
+    assert [each.record for each in found.worse] == ["b", "c", "a"]
 
 
 def test_the_words_of_a_row_stand_in_for_its_place(tmp_path):

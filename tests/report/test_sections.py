@@ -7,6 +7,7 @@ from typing import Any
 
 from vlp.report import sections
 from vlp.report.lock import Cache, Entry, Lock
+from vlp.report.markdown import MOST_ROWS
 from vlp.report.revisions import Revision
 
 
@@ -25,12 +26,38 @@ def test_a_metric_that_is_lost_comes_first_and_loud(tmp_path):
     new = {"recall": None, "itm_loss": 0.3, "steps": 20, "f1": 0.5}
     said, tables = sections.metrics(pair(tmp_path, old, new))
     assert said == (
-        "**2 figures lost** (`accuracy`, `recall`); 1 metric better, without an interval; 1 figure new; "
+        "**2 figures lost** (`m: accuracy`, `m: recall`); 1 metric better, without an interval; 1 figure new; "
         "1 figure without a better or worse changed."
     )
     assert "| `m: accuracy` | 0.5 | – | – | – | **gone** |" in tables
     assert "| `m: recall` | 0.5 | `null` | – | – | **no number any more** |" in tables
     assert "| `m: f1` | – | 0.5 | – | – | new |" in tables
+
+
+def test_what_is_worse_beyond_the_interval_is_never_cut_by_what_is_not(tmp_path):
+    def figures(value: float) -> dict[str, Any]:
+        found: dict[str, Any] = {f"a{place:02d}": value for place in range(MOST_ROWS)}  # neither good nor bad
+        found |= {"b_accuracy": 1 - value, "c_accuracy": value}
+        for place in range(7):
+            found |= {f"z{place}_accuracy": value, f"z{place}_accuracy_ci95": [value - 0.05, value + 0.05]}
+        return found
+
+    def nested(value: float) -> dict[str, Any]:
+        return figures(value) | {"slices": figures(value)}
+
+    said, tables = sections.metrics(pair(tmp_path, nested(0.7) | {"lost": 1}, nested(0.4)))
+    named = ", ".join(f"`m: {name}`" for name in [f"slices.z{place}_accuracy" for place in range(5)])
+    assert said.startswith(
+        f"**1 figure lost** (`m: lost`); **14 metrics worse beyond the interval** ({named} and 9 more)"
+    )
+    whole, slices = (
+        [line.split("`")[1].removeprefix("m: ") for line in each.splitlines() if line.startswith("| `")]
+        for each in tables.split("<details>")[:2]
+    )
+    worst = [f"z{place}_accuracy" for place in range(7)]
+    assert whole[:11] == ["lost", *worst, "c_accuracy", "b_accuracy", "a00"]
+    assert slices[:9] == [f"slices.{name}" for name in (*worst, "c_accuracy", "b_accuracy")]
+    assert len(whole) == len(slices) == MOST_ROWS
 
 
 def test_what_is_the_same_is_said_and_listed(tmp_path):

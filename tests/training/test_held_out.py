@@ -15,6 +15,7 @@ from vlp.data.loading import Examples, Plans, Prepared, loader
 from vlp.params import parse
 from vlp.records import Batch
 from vlp.tasks.retrieval import Params, Task
+from vlp.training import held_out
 from vlp.training.determinism import seed_everything
 from vlp.training.held_out import WATCH, HeldOut, Watch
 from vlp.training.loop import fit
@@ -63,26 +64,54 @@ def test_a_run_that_is_watched_ends_in_the_same_weights(prepared: Prepared, tmp_
 
 def test_two_looks_at_the_same_weights_see_the_same_and_leave_the_task_training(prepared: Prepared) -> None:
     made = task(prepared).train()
-    held_out = HeldOut(made, prepared.split("validation"), made.params.training, 0)
+    watched = HeldOut(made, prepared.split("validation"), made.params.training, 0)
     before = torch.get_rng_state()
-    assert held_out.look() == held_out.look()
+    assert watched.look() == watched.look()
     assert torch.equal(before, torch.get_rng_state())
     assert made.training
 
 
-def test_a_look_is_at_records_from_all_over_a_split_that_may_be_sorted(prepared: Prepared) -> None:
-    made, train = task(prepared), prepared.split("train")
-    seen: list[int] = []
+@pytest.fixture
+def small_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_out, "RECORDS", 30)
+    monkeypatch.setattr(held_out, "BATCH_SIZE", 8)
+
+
+def looked_at(made: Task, examples: Examples, batch_size: int) -> list[list[int]]:
+    """The rows of each batch of a look."""
+    seen: list[list[int]] = []
     collate = made.collate
 
     def noting(examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
-        seen.extend(rows)
+        seen.append(list(rows))
         return collate(examples, rows, rng)
 
     made.collate = noting  # type: ignore[method-assign]
-    HeldOut(made, train, models.recipe(STEPS).model_copy(update={"batch_size": 2}), 0)
-    assert len(seen) == len(set(seen)) == 32 < len(train)
+    HeldOut(made, examples, models.recipe(STEPS).model_copy(update={"batch_size": batch_size}), 0)
+    return seen
+
+
+@pytest.mark.usefixtures("small_looks")
+def test_each_batch_of_a_look_is_from_all_over_a_split_that_may_be_sorted(prepared: Prepared) -> None:
+    train = prepared.split("train")
+    batches = looked_at(task(prepared), train, batch_size=2)
+    seen = [row for batch in batches for row in batch]
+    assert len(seen) == len(set(seen)) == 30 < len(train)
     assert (min(seen), max(seen)) == (0, len(train) - 1)
+    assert sorted(map(len, batches)) == [7, 7, 8, 8]
+    for batch in batches:
+        assert min(batch) < len(train) / 4 and max(batch) > len(train) * 3 / 4
+
+
+@pytest.mark.usefixtures("small_looks")
+def test_runs_of_other_batch_sizes_are_looked_at_alike(prepared: Prepared) -> None:
+    train = prepared.split("train")
+    assert looked_at(task(prepared), train, batch_size=2) == looked_at(task(prepared), train, batch_size=16)
+
+
+def test_a_split_smaller_than_a_batch_is_one_batch(prepared: Prepared) -> None:
+    validation = prepared.split("validation")
+    assert looked_at(task(prepared), validation, batch_size=2) == [list(range(len(validation)))]
 
 
 def test_a_search_watches_where_training_writes() -> None:

@@ -37,6 +37,17 @@ def test_a_dimension_that_cannot_be_is_refused(tmp_path: Path, dimension: str, m
         load("matching", tmp_path / "tuning.yaml")
 
 
+@pytest.mark.parametrize("name", ["tasks.matching.pair_weight", "tasks.x.ranking.weight"])
+def test_a_loss_is_not_searched_by_its_own_weights(tmp_path: Path, name: str) -> None:
+    space = f"{{tasks.matching.training.weight_decay: {{low: 0.0, high: 0.1}}, {name}: {{low: 0.5, high: 4.0}}}}"
+    settings = tmp_path / "tuning.yaml"
+    settings.write_text(f"matching: {{space: {space}}}\n")
+    with pytest.raises(ParamsError, match=rf"loss is a sum that {name} weighs, .* name another figure of validation"):
+        load("matching", settings)
+    settings.write_text(f"matching: {{metric: pair_accuracy, direction: maximize, space: {space}}}\n")
+    assert len(load("matching", settings).space) == 2
+
+
 def test_values_come_from_where_they_are_said_to(tmp_path: Path) -> None:
     text = "a: {space: {x: {low: 1.0, high: 2.0}, n: {low: 1, high: 3}, c: {choices: [true, null]}}}\n"
     (tmp_path / "tuning.yaml").write_text(text)

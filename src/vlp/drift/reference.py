@@ -13,7 +13,6 @@ from vlp.drift.comparison import FEATURES, compare, values
 from vlp.drift.records import MATCHING, one_a_request
 from vlp.drift.settings import DriftParams
 from vlp.records import Example
-from vlp.runtime.bundle import MANIFEST, sha256
 from vlp.runtime.predictor import Predictor
 from vlp.runtime.served import Served, observe
 
@@ -32,7 +31,7 @@ def build(prepared: Path, predictor: Predictor, params: DriftParams, seed: int) 
         seed: of the draw.
     """
     generator = np.random.default_rng(seed)
-    bundle = sha256(predictor.bundle.folder / MANIFEST)[:12]
+    bundle = predictor.bundle.name
     total = shards.open_table(prepared, "test").num_rows
     drawn = set(generator.permutation(total)[: params.records].tolist())
     for row, example in enumerate(examples.read(prepared, "test")):

@@ -19,6 +19,10 @@ from vlp.report.revisions import ReportError
 FOLDER = "reports/evaluation"
 FILE = "predictions.jsonl"
 MOST_EXAMPLES = 5
+FOUND = 0.5
+"""The least IoU of a region that is found."""
+_MEASURES = ("score", "iou", "rank", "matching_score", "cider")
+"""Of a row, the first that it has says how far it moved."""
 
 Row = Mapping[str, Any]
 
@@ -31,7 +35,7 @@ class Turned:
     old: Row
     new: Row
     margin: float
-    """How far the score moved; 0 where a task gives none."""
+    """How far the score, or what the task has for one, moved; 0 where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class Comparison:
     better: list[Turned]
     other: list[Turned]
     """Another answer, of which the rows do not say whether it is right."""
+    unjudged: int
+    """Rows that do not say whether their answer is right, changed or not."""
 
 
 def compare(old: Path, new: Path) -> Comparison:
@@ -56,34 +62,41 @@ def compare(old: Path, new: Path) -> Comparison:
     """
     before, after = dict(_read(old)), dict(_read(new))
     both = [key for key in before if key in after]
-    worse, better, other = list[Turned](), list[Turned](), list[Turned]()
+    worse, better, other, unjudged = list[Turned](), list[Turned](), list[Turned](), 0
     for key in both:
         was, now = before[key], after[key]
         right = is_right(was), is_right(now)
         turned = Turned(key[0], was, now, _margin(now) - _margin(was))
         if right[0] is None or right[1] is None:
+            unjudged += 1
             if _said(was) != _said(now):
                 other.append(turned)
         elif right[0] != right[1]:
             (better if right[1] else worse).append(turned)
     for some in (worse, better, other):
         some.sort(key=lambda each: (-abs(each.margin), each.record, _said(each.old)))
-    return Comparison(len(both), len(before) - len(both), len(after) - len(both), worse, better, other)
+    return Comparison(len(both), len(before) - len(both), len(after) - len(both), worse, better, other, unjudged)
 
 
 def is_right(row: Row) -> bool | None:
     """Whether the row's answer is right, as far as the row itself says; None where it does not.
 
-    ``correct`` says it; a ``score`` beside a ``negative_score`` is right where the true statement stands above its
-    minimal edit; ``predicted`` is right where it is the ``answer``.
+    ``correct`` or ``faithful`` says it; a ``score`` beside a ``negative_score`` is right where the true statement
+    stands above its minimal edit; ``predicted`` is right where it is the ``answer``, or the ``labels``; a ``rank``
+    where it is the first; an ``iou`` from 0.5 on, as PASCAL VOC counts a region found (Everingham et al. 2010,
+    https://doi.org/10.1007/s11263-009-0275-4).
     """
-    if isinstance(row.get("correct"), bool):
-        return bool(row["correct"])
+    for name in ("correct", "faithful"):
+        if isinstance(row.get(name), bool):
+            return bool(row[name])
     if row.get("score") is not None and row.get("negative_score") is not None:
         return bool(row["score"] > row["negative_score"])
-    if "predicted" in row and "answer" in row:
-        return bool(row["predicted"] == row["answer"])
-    return None
+    for name in ("answer", "labels"):
+        if "predicted" in row and name in row:
+            return bool(row["predicted"] == row[name])
+    if row.get("rank") is not None:
+        return bool(row["rank"] == 1)
+    return bool(row["iou"] >= FOUND) if row.get("iou") is not None else None
 
 
 def render(found: Comparison, names: tuple[str, str], text_of: Callable[[Row], str]) -> str:
@@ -94,13 +107,14 @@ def render(found: Comparison, names: tuple[str, str], text_of: Callable[[Row], s
         names: what to call the two sides.
         text_of: the words that a row is about, as Markdown; empty where they are not at hand.
     """
-    counted = [
-        (len(found.worse), "turned wrong"),
-        (len(found.better), "turned right"),
-        (len(found.other), "changed otherwise"),
-    ]
-    parts = [f"{count} {what}" for count, what in counted if count or what != "changed otherwise"]
+    judged = found.rows - found.unjudged
+    parts = [f"{len(found.worse)} turned wrong", f"{len(found.better)} turned right"] if judged else []
+    if found.other or not judged:
+        parts.append(f"{len(found.other)} changed" + (" otherwise" if judged else ""))
     lines = [f"Of {several(found.rows, 'prediction')} that both have, {', '.join(parts)}."]
+    if found.unjudged:
+        whose = several(found.unjudged, "row") if judged else "the rows"
+        lines.append(f"Whether {whose} turned right or wrong cannot be told: they do not say what is right.")
     for count, name in ((found.only_old, names[0]), (found.only_new, names[1])):
         if count:
             lines.append(f"{several(count, 'prediction')} only {name} has.")
@@ -132,8 +146,8 @@ def _read(path: Path) -> Iterator[tuple[tuple[str, int], Row]]:
 
 
 def _margin(row: Row) -> float:
-    score, against = row.get("score"), row.get("negative_score")
-    return (score or 0.0) - (against or 0.0)
+    measure = next((row[name] for name in _MEASURES if row.get(name) is not None), 0.0)
+    return float(measure - (row.get("negative_score") or 0.0))
 
 
 def _said(row: Row) -> str:

@@ -71,7 +71,8 @@ def metrics(pair: Pair) -> tuple[str, str]:
     by_file.pop(VALIDATION, None)
     every = [(path, metric) for path, found in by_file.items() for metric in found]
     moved = [each for each in every if not each[1].is_same]
-    judged = [each for each in moved if not each[0].startswith(TIMING)]
+    # What most needs a reader comes first, for a table is cut after some rows.
+    judged = sorted((each for each in moved if not each[0].startswith(TIMING)), key=lambda each: _urgency(each[1]))
     whole, parts = ([each for each in judged if ("." in each[1].name) is nested] for nested in (False, True))
     timed = [each for each in moved if each[0].startswith(TIMING)]
     same = [each for each in every if each[1].is_same]
@@ -90,30 +91,45 @@ def metrics(pair: Pair) -> tuple[str, str]:
     if same:
         rows = [[_metric_name(path, each.name), _side(each.new)] for path, each in same]
         blocks.append(details(f"{several(len(same), 'figure')} the same", table(["metric", "value"], rows, more=more)))
-    return _summary([each for _, each in judged]), "\n\n".join(blocks)
+    return _summary(judged), "\n\n".join(blocks)
 
 
+def _urgency(metric: Metric) -> int:
+    """0 for what is lost, then what is worse beyond the interval, worse, better, and the rest."""
+    if metric.is_lost:
+        return 0
+    if metric.judgement == "worse":
+        return 1 if metric.is_beyond else 2
+    return 3 if metric.judgement == "better" else 4
+
+
+MOST_NAMED = 5
 _PLACES = {True: " beyond the interval", False: " inside the interval", None: ", without an interval"}
 
 
-def _summary(moved: list[Metric]) -> str:
+def _summary(moved: list[tuple[str, Metric]]) -> str:
     if not moved:
         return "**No metric differs.**"
     counts = []
     for judgement in ("worse", "better"):
-        mine = [each for each in moved if each.judgement == judgement]
+        mine = [each for each in moved if each[1].judgement == judgement]
         for beyond, where in _PLACES.items():
-            if some := [each for each in mine if each.is_beyond is beyond]:
+            if some := [each for each in mine if each[1].is_beyond is beyond]:
                 text = f"{several(len(some), 'metric')} {judgement}{where}"
-                named = beyond is True and len(some) <= 5
-                counts.append(f"**{text}** ({', '.join(code(each.name) for each in some)})" if named else text)
-    if lost := [each for each in moved if each.is_lost]:
-        counts.insert(0, f"**{several(len(lost), 'figure')} lost** ({', '.join(code(each.name) for each in lost[:5])})")
-    if added := [each for each in moved if each.old is ABSENT]:
+                counts.append(f"**{text}** ({_named(some)})" if beyond else text)
+    if lost := [each for each in moved if each[1].is_lost]:
+        counts.insert(0, f"**{several(len(lost), 'figure')} lost** ({_named(lost)})")
+    if added := [each for _, each in moved if each.old is ABSENT]:
         counts.append(f"{several(len(added), 'figure')} new")
-    if neutral := [each for each in moved if not (each.judgement or each.is_lost or each.old is ABSENT)]:
+    if neutral := [each for _, each in moved if not (each.judgement or each.is_lost or each.old is ABSENT)]:
         counts.append(f"{several(len(neutral), 'figure')} without a better or worse changed")
     return "; ".join(counts) + "."
+
+
+def _named(some: list[tuple[str, Metric]]) -> str:
+    """The first ones' names, and how many more there are."""
+    names = ", ".join(_metric_name(path, metric.name) for path, metric in some[:MOST_NAMED])
+    return names if len(some) <= MOST_NAMED else f"{names} and {len(some) - MOST_NAMED} more"
 
 
 def _metric_row(path: str, metric: Metric) -> list[str]:

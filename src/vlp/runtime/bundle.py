@@ -78,8 +78,14 @@ class Bundle:
 
     @cached_property
     def name(self) -> str:
-        """Names the bundle by its content: the first 12 digits of the SHA-256 of its table of contents."""
-        return sha256(self.folder / MANIFEST)[:12]
+        """Names the bundle by what it answers with: 12 digits of the SHA-256 of its table of contents.
+
+        The lineage is left out of that table: sealing completes it, and the bundle stays the one that the drift
+        reference was made with.
+        """
+        files = {file: entry for file, entry in self.files.items() if file != LINEAGE}
+        contents = {**_json(self.folder / MANIFEST), "files": files}
+        return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def embedder(self) -> str:

@@ -255,7 +255,7 @@ class Predictor:
                 vector points between its image's and its texts'.
 
         Raises:
-            ImageError: an image is refused.
+            ImageError: an image is refused; the message names the item.
             InputError: a text is refused.
             SearchError: an item has neither.
             BundleError: the bundle has no retrieval task.
@@ -290,7 +290,8 @@ class Predictor:
             At most ``k`` hits, best first.
 
         Raises:
-            ImageError, InputError: the query, or a text of an item that is looked at again, is refused.
+            ImageError, InputError: the query, or the image or a text of an item that is looked at again, is refused;
+                the message names the item.
             SearchError: there is no query, an id is unknown, or another model made the index.
             BundleError: the bundle has no retrieval task.
         """

@@ -172,14 +172,16 @@ class Task(nn.Module, ABC):
         """The task as ``save`` wrote it, in eval mode.
 
         Raises:
-            ValueError: the folder holds another task, weights of other names or shapes, or a head of other labels or
-                answers than the data's.
+            ValueError: the folder holds another task, weights of other names or shapes, or was trained on data of
+                another vocabulary, image size, labels or answers.
         """
         about = json.loads((folder / "task.json").read_text(encoding="utf-8"))
         if about["task"] != cls.name:
             raise ValueError(f"{folder}: holds the task {about['task']!r}, not {cls.name!r}")
         params = cls.params_class.model_validate_json(json.dumps(about["params"]))
-        task = cls(params, VLPModel.from_pretrained(folder), prepared)
+        model = VLPModel.from_pretrained(folder)
+        _check_data(model, folder, prepared)
+        task = cls(params, model, prepared)
         _check_rows(about.get("rows", []), task.rows, f"{folder}/task.json", prepared)
         missing, unexpected = task.load_state_dict(load_file(folder / "head.safetensors"), strict=False)
         wrong = [name for name in missing if not name.startswith("model.")] + list(unexpected)
@@ -187,6 +189,18 @@ class Task(nn.Module, ABC):
             raise ValueError(f"{folder}/head.safetensors: does not fit this head: {', '.join(wrong)}")
         task.decision = about["decision"]
         return task.eval()
+
+
+def _check_data(model: VLPModel, folder: Path, prepared: Prepared) -> None:
+    for what, theirs, own in (
+        ("vocabulary_size", model.config.vocab_size, prepared.vocabulary_size),
+        ("image_size", model.config.image_size, prepared.image_size),
+    ):
+        if theirs != own:
+            raise ValueError(
+                f"{folder}: {what} is {theirs}, of {prepared.folder} it is {own}: train the task on this data, or "
+                "prepare the data as it was"
+            )
 
 
 def _check_rows(theirs: Sequence[str], own: Sequence[str], where: str, prepared: Prepared) -> None:

@@ -6,14 +6,14 @@ Looking changes nothing: the same run ends in the same weights, watched or not.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from vlp.data.loading import Examples, in_order, loader
+from vlp.data.loading import Examples, Plan, loader
 from vlp.evaluation.nearest import evenly
 from vlp.recipe import Recipe
 from vlp.records import Batch
@@ -22,27 +22,29 @@ from vlp.training.loop import average
 
 WATCH = "VLP_WATCH"
 """The environment variable that names a file for ``Watch`` to write."""
-BATCHES = 16
+RECORDS = 512
+BATCH_SIZE = 32
+"""Of every look, whatever the recipe: figures like recall within a batch are the worse the larger it is, and runs of
+other batch sizes are to be compared."""
 
 
 class HeldOut:
     """A few batches of the validation split, drawn once: every look is at the same texts.
 
-    Their records are spread evenly over the split, since data may be sorted.
+    Data may be sorted, by class say. So the records are spread evenly over the split, and each batch is dealt from all
+    over it: in a batch of neighbours there would be nothing to tell apart.
 
     Args:
         task: how they are collated.
         validation: the split.
-        recipe: batch size and precision.
+        recipe: precision.
         seed: of what is drawn.
     """
 
     def __init__(self, task: Task, validation: Examples, recipe: Recipe, seed: int) -> None:
-        spread = evenly(np.arange(len(validation)), BATCHES * recipe.batch_size).tolist()
-        cut = in_order(len(spread), recipe.batch_size)
-        plans = [replace(plan, rows=tuple(spread[row] for row in plan.rows)) for plan in cut]
-        # A batch of one has no other to be told from.
-        plans = [plan for plan in plans if len(plan.rows) > 1] or plans
+        spread = evenly(np.arange(len(validation)), RECORDS).tolist()
+        count = math.ceil(len(spread) / BATCH_SIZE)
+        plans = [Plan(step, tuple(spread[step::count])) for step in range(count)]
         with torch.random.fork_rng():  # a DataLoader draws a seed of its own
             self._batches: Sequence[Batch] = list(loader(validation, task.collate, plans, seed=seed))
         self._task, self._recipe, self._seed = task, recipe, seed

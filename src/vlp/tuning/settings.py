@@ -51,6 +51,16 @@ class SearchParams(Section):
     seed: int = 0
     space: dict[str, Dimension] = Field(min_length=1, description="dotted name in params.yaml → values")
 
+    @model_validator(mode="after")
+    def _not_its_own_measure(self) -> Self:
+        weights = [name for name in self.space if name.endswith(("_weight", ".weight"))]
+        if self.metric == "loss" and weights:
+            raise ValueError(
+                f"metric: loss is a sum that {', '.join(weights)} weighs, so that the smallest weight would win: name "
+                "another figure of validation"
+            )
+        return self
+
 
 def load(task: str, path: Path) -> SearchParams:
     """The section of ``task``.

@@ -13,6 +13,7 @@ from support.trained import bundled, trained
 from vlp.data.loading import Prepared, pad
 from vlp.export.parity.base import measure
 from vlp.export.parity.retrieval import comparison
+from vlp.preprocessing.image import ImageError
 from vlp.runtime.index import Index, SearchError, direction
 from vlp.runtime.inputs import InputError
 from vlp.runtime.predictor import Predictor
@@ -127,6 +128,12 @@ def test_what_cannot_be_searched_is_refused(predictor: Predictor) -> None:
         predictor.index(texts={"mute": []})
     with pytest.raises(InputError, match=r"texts\['long'\]\[1\]: too_long"):
         predictor.index(texts={"long": ["red", "red " * 11]})
+    with pytest.raises(ImageError, match=r"not_an_image: item 'spoilt\.png': ") as refused:
+        predictor.index(images={"red.png": png("red"), "spoilt.png": b"no picture"})
+    assert refused.value.reason == "not_an_image"
+    images = predictor.index(images={"red.png": png("red"), "spoilt.png": png("blue")})
+    with pytest.raises(ImageError, match=r"not_an_image: item 'spoilt\.png': "):
+        predictor.retrieve(images, texts=["a blue square"], look=lambda name: png("red") if name == "red.png" else b"x")
 
 
 def test_model_and_bundle_agree_on_both_stages(exported: tuple[Task, Predictor, Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,15 @@ def test_a_folder_of_another_task_is_refused(trained: Task, prepared: Prepared, 
     about.write_text(about.read_text().replace('"matching"', '"captioning"'))
     with pytest.raises(ValueError, match="holds the task 'captioning', not 'matching'"):
         Task.load(tmp_path, prepared)
+
+
+@pytest.mark.parametrize("what", ["vocabulary_size", "image_size"])
+def test_a_task_of_other_data_is_refused(trained: Task, prepared: Prepared, tmp_path: Path, what: str) -> None:
+    trained.save(tmp_path)
+    other = copy(prepared)
+    setattr(other, what, getattr(prepared, what) - 3)
+    with pytest.raises(ValueError, match=rf"{what} is \d+, of .* it is \d+: train the task on this data"):
+        Task.load(tmp_path, other)
 
 
 def test_it_starts_from_the_pre_trained_head(prepared: Prepared) -> None:

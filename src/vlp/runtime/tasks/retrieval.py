@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vlp.preprocessing.image import ImageError
 from vlp.runtime.index import Hit, Index, Item, SearchError, direction
 from vlp.runtime.inputs import repeated
 from vlp.runtime.tasks import base
@@ -64,7 +65,7 @@ class Answers(base.Answering):
         items, vectors = [], []
         for name in dict.fromkeys([*images, *texts]):
             said = self.inputs.cleaned(texts.get(name, ()), f"texts[{name!r}]")
-            parts = [self.embed_image(images[name])[None]] if name in images else []
+            parts = [self.embed_image_prepared(self._pixels(name, images[name]))[None]] if name in images else []
             if said:
                 parts.append(direction(self.embed_text_prepared(said))[None])
             if not parts:
@@ -112,9 +113,16 @@ class Answers(base.Answering):
             found = self._again(
                 found,
                 "text_to_image",
-                lambda item: self.telling(self.features(self.inputs.pixels(opened(item.id))), texts),
+                lambda item: self.telling(self.features(self._pixels(item.id, opened(item.id))), texts),
             )
         return found[:k]
+
+    def _pixels(self, name: str, image: bytes) -> np.ndarray:
+        """The prepared image of an item; one that is refused is named."""
+        try:
+            return self.inputs.pixels(image)
+        except ImageError as error:
+            raise ImageError(error.reason, f"item {name!r}: {error.detail}") from None
 
     def _again(self, found: list[Hit], way: str, look: Callable[[Item], float]) -> list[Hit]:
         """The first ``rerank`` hits in the order of both stages, the others behind them as they are.
