@@ -14,7 +14,7 @@ from vlp.params import parse
 from vlp.tasks.retrieval import Params, Task
 from vlp.tasks.retrieval.candidates import cut, gather
 from vlp.training.determinism import seed_everything
-from vlp.training.loop import fit
+from vlp.training.loop import average, fit
 
 
 @pytest.fixture(scope="module")
@@ -178,13 +178,31 @@ def test_a_caption_that_two_images_of_a_batch_share_is_no_negative(prepared: Pre
     assert all(torch.isfinite(value) for value in losses.values())
 
 
-def test_a_batch_in_which_all_is_right_for_all_is_refused(prepared: Prepared) -> None:
-    made = task(prepared)
-    with pytest.raises(ValueError, match="raise batch_size"):
-        made(made.collate(prepared.split("train"), [0, 0], np.random.default_rng(0)))
+def test_a_batch_in_which_all_is_right_for_all_has_nothing_to_match_and_counts_in_no_mean(prepared: Prepared) -> None:
+    made, train = task(prepared).eval(), prepared.split("train")
+    alike, other = (made.collate(train, rows, np.random.default_rng(0)) for rows in ([0, 0], [0, 1]))
+    losses = made(alike)
+    assert set(losses) == {"contrastive_loss", "batch_recall"}
+    losses["contrastive_loss"].backward()
+    assert all(parameter.grad is not None for parameter in made.parameters() if parameter.requires_grad)
+    assert made.logit.weight.grad is not None and not made.logit.weight.grad.any()
+    torch.manual_seed(0)
+    both = average(made, [alike, other], made.params.training)
+    torch.manual_seed(0)
+    alone = average(made, [other], made.params.training)
+    assert both["matching_loss"] == alone["matching_loss"] and both["ranked_right"] == alone["ranked_right"]
 
 
-def test_an_image_without_a_caption_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_image_without_a_caption_gives_its_place_to_one_that_has_some(tmp_path: Path) -> None:
+    some = Prepared(scenes.prepare(tmp_path, 10, bare=4))
+    made, train = task(some), some.split("train")
+    batch = made.collate(train, range(7), np.random.default_rng(0))
+    assert batch.texts["caption"].per_image == 4 and len(batch.images) == 7
+    assert torch.equal(batch.images[4:], train.images([4, 5, 6]))
+    assert all(any(torch.equal(image, own) for own in train.images([4, 5, 6])) for image in batch.images[:4])
+
+
+def test_data_without_captions_is_refused(tmp_path: Path) -> None:
     bare = Prepared(scenes.prepare(tmp_path, 10, captions=0))
-    with pytest.raises(ValueError, match=r"record 'scenes-000000' has no caption"):
+    with pytest.raises(ValueError, match="no record of the split 'train' has an entry in `captions`"):
         task(bare).collate(bare.split("train"), [0], np.random.default_rng(0))

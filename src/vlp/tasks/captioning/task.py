@@ -104,6 +104,14 @@ class Task(base.Task):
         from_backbone(self.decoder, self.model)
         self.decoder.load_published(self.params.decoder, self.prepared.vocabulary_size)
 
+    def prepare(self, train: Examples, seed: int) -> None:
+        """Nothing to measure; but each record is learnt from or judged.
+
+        Raises:
+            ValueError: records have no caption.
+        """
+        self._require_captions()
+
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         """``caption``: what the decoder reads; ``targets`` int64 [N, L]: the token behind each, −100 on padding.
 

@@ -89,19 +89,17 @@ class Task(base.Task):
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         """``caption``: as many captions of each image as a description has; ``right`` bool [B, B] by image and text.
 
+        An image without a caption gives its place to one that has some.
+
         Raises:
-            ValueError: an image has no caption.
+            ValueError: no image of the split has a caption.
         """
+        rows = self._drawable("captions", examples, rows, rng)
         texts: list[TokenIds] = []
         keys: list[frozenset[bytes]] = []
         known: list[frozenset[bytes]] = []
         for row in rows:
             mine = captions(examples, row)
-            if not mine:
-                raise ValueError(
-                    f"{examples.folder}: record {examples.strings('id')[row]!r} has no caption; retrieval needs one "
-                    "an image: set clean.min_captions to 1 or more"
-                )
             chosen = [mine[place] for place in draw(len(mine), self.params.captions_per_query, rng)]
             texts += chosen
             keys.append(frozenset(ids.tobytes() for ids in chosen))
@@ -122,11 +120,14 @@ class Task(base.Task):
         similarity_BB = self.similarity(image, text)
         target = right_BB.float()
         contrastive = _spread_cross_entropy(similarity_BB, target) + _spread_cross_entropy(similarity_BB.T, target.T)
-        return {
+        found = {
             "contrastive_loss": contrastive / 2,
             "batch_recall": right_BB.gather(1, similarity_BB.argmax(1, keepdim=True)).float().mean(),
-            **self._matching(image, text, texts, right_BB, similarity_BB.detach().float()),
         }
+        if bool(right_BB.all()):
+            # Nothing to match wrongly, as in pictures of one class: it has no part in the means of these losses.
+            return {**found, "contrastive_loss": found["contrastive_loss"] + self._nothing()}
+        return {**found, **self._matching(image, text, texts, right_BB, similarity_BB.detach().float())}
 
     def similarity(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
         """Scaled cosine [B, B] of each image and each description of C consecutive texts."""
@@ -152,8 +153,6 @@ class Task(base.Task):
         """Each image with its own description and with a wrong one, drawn the more often the more alike they are."""
         possible = ~right
         usable = possible.any(1)
-        if not bool(usable.any()):
-            raise ValueError("retrieval: every description of a batch is right for every image; raise batch_size")
         hardness = (similarity.softmax(1) + similarity.T.softmax(1).T + 1e-4) * possible
         # An image for which all are right draws any; its pair is left out of the loss below.
         hardness = torch.where(usable[:, None], hardness, 1.0)
