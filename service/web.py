@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from service import endpoints, metrics, openapi
+from service.collection import is_picture
 from service.settings import read
 from vlp.runtime import bundle as bundles
 
@@ -86,6 +88,14 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+class Pictures(StaticFiles):
+    """The pictures of a folder, and nothing else that lies in or below it."""
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """As of ``StaticFiles``: nothing where the path is no picture's."""
+        return super().lookup_path(path) if is_picture(path) and Path(path).name == path else ("", None)
+
+
 site = Starlette(
     routes=[
         Route("/", index),
@@ -95,6 +105,6 @@ site = Starlette(
         Route("/docs.json", document),
         Route("/samples/index.json", samples),
         Mount("/page", StaticFiles(directory=PAGE)),
-        Mount("/samples", StaticFiles(directory=SETTINGS.samples, check_dir=False)),
+        Mount("/samples", Pictures(directory=SETTINGS.samples, check_dir=False)),
     ]
 )

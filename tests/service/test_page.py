@@ -227,6 +227,8 @@ def test_a_locked_service_asks_for_its_key(browser: Browser, locked: tuple[Serve
         page.get_by_label("API key").fill(key)
         page.get_by_role("button", name="Open").click()
         expect(page.locator(".answer .verdict").first).to_have_text(re.compile("True|False"))
+        for sample in page.locator("#samples img").all():
+            expect(sample).not_to_have_js_property("naturalWidth", 0)
         assert page.evaluate("localStorage.getItem('vlp-key')") is None
         page.get_by_role("link", name="Lineage").click()
         expect(page.locator("body")).to_contain_text('"bundle"')
