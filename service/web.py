@@ -36,9 +36,7 @@ async def tasks(request: Request) -> Response:
     return JSONResponse(
         {
             "tasks": list(predictor.tasks),
-            "endpoints": [
-                {"name": endpoint.name, "task": endpoint.task} for endpoint in endpoints.available(predictor.tasks)
-            ],
+            "endpoints": [_endpoint(endpoint, predictor.bundle) for endpoint in endpoints.available(predictor.tasks)],
             "limits": {
                 "max_bytes": images.max_bytes,
                 "max_pixels": images.max_pixels,
@@ -47,6 +45,13 @@ async def tasks(request: Request) -> Response:
             },
         }
     )
+
+
+def _endpoint(endpoint: endpoints.Endpoint, bundle: bundles.Bundle) -> dict[str, str]:
+    told = {"name": endpoint.name, "task": endpoint.task}
+    # Of a classifier: whoever asks must know whether it looks at a picture, a text or both.
+    modality = bundle.tasks[endpoint.task].decision.get("modality")
+    return told if modality is None else {**told, "modality": str(modality)}
 
 
 async def lineage(request: Request) -> Response:

@@ -98,6 +98,7 @@ function showTabs(endpoints, limits) {
   const names = new Set(endpoints.map((endpoint) => endpoint.name));
   const context = {
     limits, announce, attempt, picture: () => state.picture, explains: names.has("explain"), take,
+    modality: endpoints.find((endpoint) => endpoint.name === "classify")?.modality,
   };
   const offered = PANELS.filter((panel) => names.has(panel.endpoint));
   state.panels = offered.map((panel) => ({ ...panel, ...panel.open(context) }));

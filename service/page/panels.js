@@ -81,13 +81,24 @@ const captionPanel = (context) => pictureOnly(context, {
   },
 });
 
-const classifyPanel = (context) => pictureOnly(context, {
-  lead: "Which of the classes it knows the picture shows.",
-  async run({ blob }) {
-    const found = await ask("classify", { image: blob });
-    return { element: make("div", {}, make("p", { class: "big", text: found.answer }), scoreList(found.scores, 8)), said: found.answer };
-  },
-});
+const classifyPanel = (context) => {
+  const classified = async (fields) => {
+    const { labels, scores } = await ask("classify", fields);
+    const said = labels.join(", ") || "None of the classes";
+    return { element: make("div", {}, make("p", { class: "big", text: said }), scoreList(scores, 8)), said };
+  };
+  if (context.modality === "image") {
+    return pictureOnly(context, {
+      lead: "Which of the classes it knows the picture shows.", run: ({ blob }) => classified({ image: blob }),
+    });
+  }
+  const both = context.modality === "both";
+  return typedPanel(context, {
+    lead: both ? "Which of the classes it knows the picture and a text about it belong to." : "Which of the classes it knows a text belongs to.",
+    label: "A text to classify", placeholder: "What does it say?", button: "Classify", suggestions: "texts", alone: !both,
+    run: (text, current) => classified({ image: both ? current.blob : [], text }),
+  });
+};
 
 const segmentPanel = (context) => typedPanel(context, {
   lead: "Name something in the picture, and see where the model finds it.", label: "Something in the picture",
