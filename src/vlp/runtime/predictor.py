@@ -271,7 +271,7 @@ class Predictor:
         texts: Sequence[str] = (),
         like: Sequence[str] = (),
         k: int = 10,
-        look: Callable[[str], bytes] | None = None,
+        look: Callable[[str], bytes | None] | None = None,
     ) -> list[Hit]:
         """Search an index by an image, by texts, by items that were liked, or by any of them together.
 
@@ -284,7 +284,8 @@ class Predictor:
             texts: taken together as one description.
             like: ids of items of the index: a history. They are no answers.
             k: most answers.
-            look: opens the image of an item by its id, for the second look.
+            look: opens the image of an item by its id, for the second look; None of an item that has none, which then
+                stands behind those that were looked at.
 
         Returns:
             At most ``k`` hits, best first.
