@@ -10,6 +10,7 @@ https://arxiv.org/abs/1810.04805).
 from __future__ import annotations
 
 import functools
+import hashlib
 import html
 import itertools
 import json
@@ -220,6 +221,11 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     if unused := _unused(tokenizer):
         raise TokenizerError(f"{file}: {unused}")
     return tokenizer
+
+
+def vocabulary_sha256(tokenizer: Tokenizer) -> str:
+    """Of all tokens and their ids, as hex digits: the same for tokenizers that give the same ids."""
+    return hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()
 
 
 def read_tokenizer(content: str) -> Tokenizer:

@@ -18,6 +18,7 @@ from vlp.models import heads
 from vlp.models.modeling import VLPModel
 from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Sizes, Step
 from vlp.params import Section, parse
+from vlp.preprocessing.text import load_tokenizer, vocabulary_sha256
 from vlp.recipe import Recipe
 from vlp.records import Batch, Texts
 from vlp.training.loop import average, fit
@@ -170,6 +171,7 @@ class Pretraining(nn.Module):
 
     def save(self, folder: Path) -> None:
         """The backbone as transformers saves it, and ``objectives/<name>.safetensors`` beside it."""
+        self.model.config.vocabulary = vocabulary_sha256(load_tokenizer(self.prepared.folder / "tokenizer"))
         self.model.save_pretrained(folder)
         (folder / "objectives").mkdir()
         for name, head in self.heads.items():
