@@ -121,7 +121,7 @@ class Predictor:
         return found
 
     def explain(self, image: bytes, text: str) -> Explanation:
-        """Is the text true of the image, and which parts of the image say so?
+        """Is the text true of the image, and which parts of the image say so? The map is over the whole picture.
 
         Args:
             image: an image file's bytes.
@@ -181,7 +181,8 @@ class Predictor:
             text: an expression ("the small red circle").
 
         Returns:
-            The mask and the probabilities behind it, at the image's prepared size.
+            The mask and the probabilities behind it, over the whole picture, each side divided in S (what a centre
+            crop leaves out is not meant).
 
         Raises:
             ImageError: the image is refused.
