@@ -85,10 +85,11 @@ class VisionLanguage:
         return schemas.Captioned(caption=found.decision, score=found.score)
 
     @bentoml.api(input_spec=schemas.Classifying)
-    def classify(self, image: bytes | None, text: str | None) -> schemas.Answered:
+    def classify(self, image: bytes | None, text: str | None) -> schemas.Classified:
         """Which of the known labels hold?"""
         found = self.model.run("classify", 1, lambda predictor: predictor.classify(image, text))
-        return _answered(found)
+        labels = self.model.predictor.task("classification").named(found.scores)
+        return schemas.Classified(answer=found.decision, labels=labels, score=found.score, scores=_sorted(found))
 
     @bentoml.api(input_spec=schemas.Explaining)
     def segment(self, image: bytes, text: str) -> schemas.Png:
@@ -135,8 +136,11 @@ class VisionLanguage:
 
 
 def _answered(found: Answer) -> schemas.Answered:
-    scores = dict(sorted(found.scores.items(), key=lambda item: -item[1]))
-    return schemas.Answered(answer=found.decision, score=found.score, scores=scores)
+    return schemas.Answered(answer=found.decision, score=found.score, scores=_sorted(found))
+
+
+def _sorted(found: Answer) -> dict[str, float]:
+    return dict(sorted(found.scores.items(), key=lambda item: -item[1]))
 
 
 # BentoML's decorator gives back a Service, whatever its types say.

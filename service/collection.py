@@ -12,6 +12,11 @@ from vlp.runtime.predictor import Hit, ImageError, Index, InputError, Predictor,
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
+def is_picture(name: str) -> bool:
+    """Whether a file of that name in the samples folder is one of its pictures: all else there is nobody's business."""
+    return not name.startswith(".") and Path(name).suffix.lower() in PICTURES
+
+
 class CollectionError(ValueError):
     """The collection cannot be searched; the message names the file."""
 
@@ -44,7 +49,7 @@ class Collection:
         self._files: dict[str, Path] = {}
         if settings.samples.is_dir():
             found = sorted(settings.samples.iterdir())
-            self._files = {path.name: path for path in found if path.suffix.lower() in PICTURES}
+            self._files = {path.name: path for path in found if is_picture(path.name)}
         self._index = self._built() if "retrieval" in predictor.tasks else None
 
     def search(self, query: Query) -> list[Hit]:

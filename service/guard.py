@@ -31,7 +31,7 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
 OPEN = frozenset({"/livez", "/readyz", "/healthz", "/"})
 """Paths that need no key: health, and the page, which then asks for one."""
-OPEN_FOLDERS = ("/page/", "/samples/")
+OPEN_FOLDERS = ("/page/",)
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'"
 HEADERS = {
     "content-security-policy": f"{POLICY}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

@@ -165,9 +165,22 @@ class Answered(IODescriptor):
 
     model_config = _example(answer="two", score=0.8, scores={"two": 0.8, "three": 0.15, "one": 0.05})
 
-    answer: str = Field(description="of a classifier of several labels: all that hold, the likeliest first")
-    score: float = Field(description="probability of the answer; of several, of the likeliest", ge=0, le=1)
+    answer: str
+    score: float = Field(description="probability of the answer", ge=0, le=1)
     scores: dict[str, float] = Field(description="probabilities by answer, the likeliest first")
+
+
+class Classified(IODescriptor):
+    """The labels that hold, and how likely each of all labels is."""
+
+    model_config = _example(
+        answer="red, blue", labels=["red", "blue"], score=0.9, scores={"red": 0.9, "blue": 0.7, "green": 0.1}
+    )
+
+    answer: str = Field(description="the labels in one text, joined by commas; empty where none holds")
+    labels: list[str] = Field(description="those that hold, the likeliest first; a label may have a comma of its own")
+    score: float = Field(description="probability of the likeliest label", ge=0, le=1)
+    scores: dict[str, float] = Field(description="probabilities by label, the likeliest first")
 
 
 class Captioned(IODescriptor):

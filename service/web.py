@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from service import endpoints, metrics, openapi
+from service.collection import is_picture
 from service.settings import read
 from vlp.runtime import bundle as bundles
 
@@ -34,9 +36,7 @@ async def tasks(request: Request) -> Response:
     return JSONResponse(
         {
             "tasks": list(predictor.tasks),
-            "endpoints": [
-                {"name": endpoint.name, "task": endpoint.task} for endpoint in endpoints.available(predictor.tasks)
-            ],
+            "endpoints": [_endpoint(endpoint, predictor.bundle) for endpoint in endpoints.available(predictor.tasks)],
             "limits": {
                 "max_bytes": images.max_bytes,
                 "max_pixels": images.max_pixels,
@@ -45,6 +45,13 @@ async def tasks(request: Request) -> Response:
             },
         }
     )
+
+
+def _endpoint(endpoint: endpoints.Endpoint, bundle: bundles.Bundle) -> dict[str, str]:
+    told = {"name": endpoint.name, "task": endpoint.task}
+    # Of a classifier: whoever asks must know whether it looks at a picture, a text or both.
+    modality = bundle.tasks[endpoint.task].decision.get("modality")
+    return told if modality is None else {**told, "modality": str(modality)}
 
 
 async def lineage(request: Request) -> Response:
@@ -86,6 +93,14 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+class Pictures(StaticFiles):
+    """The pictures of a folder, and nothing else that lies in or below it."""
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """As of ``StaticFiles``: nothing where the path is no picture's."""
+        return super().lookup_path(path) if is_picture(path) and Path(path).name == path else ("", None)
+
+
 site = Starlette(
     routes=[
         Route("/", index),
@@ -95,6 +110,6 @@ site = Starlette(
         Route("/docs.json", document),
         Route("/samples/index.json", samples),
         Mount("/page", StaticFiles(directory=PAGE)),
-        Mount("/samples", StaticFiles(directory=SETTINGS.samples, check_dir=False)),
+        Mount("/samples", Pictures(directory=SETTINGS.samples, check_dir=False)),
     ]
 )

@@ -33,6 +33,11 @@ export async function getFile(path) {
   return (await request(path)).blob();
 }
 
+/** An address of a sample for an `img`, which carries no key itself; to be revoked once it is shown. */
+export async function sampleAddress(file) {
+  return URL.createObjectURL(await getFile(`/samples/${encodeURIComponent(file)}`));
+}
+
 export async function get(path) {
   return (await request(path)).json();
 }

@@ -1,7 +1,7 @@
 // The page: which picture, which question, and who answers. Panels are shown for what the bundle answers.
 
-import { get, getFile, hasKey, onLocked } from "./api.js";
-import { make } from "./dom.js";
+import { get, getFile, hasKey, onLocked, sampleAddress } from "./api.js";
+import { make, shownOnce } from "./dom.js";
 import { hide } from "./overlay.js";
 import { PANELS } from "./panels.js";
 
@@ -43,8 +43,7 @@ async function take(blob, { name = "your picture", alt = "Your picture", sample 
 
 async function takeSample(sample) {
   await attempt(async () => {
-    const answer = await fetch(`/samples/${sample.file}`);
-    await take(await answer.blob(), { name: sample.file, alt: sample.alt, sample });
+    await take(await getFile(`/samples/${encodeURIComponent(sample.file)}`), { name: sample.file, alt: sample.alt, sample });
   });
 }
 
@@ -99,6 +98,7 @@ function showTabs(endpoints, limits) {
   const names = new Set(endpoints.map((endpoint) => endpoint.name));
   const context = {
     limits, announce, attempt, picture: () => state.picture, explains: names.has("explain"), take,
+    modality: endpoints.find((endpoint) => endpoint.name === "classify")?.modality,
   };
   const offered = PANELS.filter((panel) => names.has(panel.endpoint));
   state.panels = offered.map((panel) => ({ ...panel, ...panel.open(context) }));
@@ -173,9 +173,11 @@ async function start() {
     const [served, offered] = await Promise.all([get("/lineage"), get("/samples/index.json")]);
     showFacts(served, told);
     $("source").textContent = offered.source;
-    $("samples").replaceChildren(...offered.samples.slice(0, SHOWN).map((sample) => make("button", {
+    const offer = offered.samples.slice(0, SHOWN);
+    const addresses = await Promise.all(offer.map((sample) => sampleAddress(sample.file)));
+    $("samples").replaceChildren(...offer.map((sample, index) => make("button", {
       type: "button", "data-file": sample.file, "aria-pressed": "false", "aria-label": sample.alt, onclick: () => takeSample(sample),
-    }, make("img", { src: `/samples/${sample.file}`, alt: "", loading: "lazy" }))));
+    }, shownOnce(addresses[index], { alt: "" }))));
     if (offered.samples.length) await takeSample(offered.samples[0]);
   });
 }

@@ -14,6 +14,12 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** A picture of an object URL, which is given back once it is shown. */
+export function shownOnce(address, properties) {
+  const free = () => URL.revokeObjectURL(address);
+  return make("img", { src: address, onload: free, onerror: free, ...properties });
+}
+
 export const NO_PICTURE = "Take a picture first.";
 
 export const percent = (share) => `${(100 * share).toFixed(share > 0.995 || share < 0.005 ? 1 : 0)} %`;

@@ -1,7 +1,7 @@
 // The page's tabs, in order; each is shown when the bundle has its endpoint.
 
-import { ask } from "./api.js";
-import { NO_PICTURE, make, percent, sayForm, scoreList } from "./dom.js";
+import { ask, sampleAddress } from "./api.js";
+import { NO_PICTURE, make, percent, sayForm, scoreList, shownOnce } from "./dom.js";
 import { matchPanel } from "./match.js";
 import { hide, showMask } from "./overlay.js";
 
@@ -81,13 +81,24 @@ const captionPanel = (context) => pictureOnly(context, {
   },
 });
 
-const classifyPanel = (context) => pictureOnly(context, {
-  lead: "Which of the classes it knows the picture shows.",
-  async run({ blob }) {
-    const found = await ask("classify", { image: blob });
-    return { element: make("div", {}, make("p", { class: "big", text: found.answer }), scoreList(found.scores, 8)), said: found.answer };
-  },
-});
+const classifyPanel = (context) => {
+  const classified = async (fields) => {
+    const { labels, scores } = await ask("classify", fields);
+    const said = labels.join(", ") || "None of the classes";
+    return { element: make("div", {}, make("p", { class: "big", text: said }), scoreList(scores, 8)), said };
+  };
+  if (context.modality === "image") {
+    return pictureOnly(context, {
+      lead: "Which of the classes it knows the picture shows.", run: ({ blob }) => classified({ image: blob }),
+    });
+  }
+  const both = context.modality === "both";
+  return typedPanel(context, {
+    lead: both ? "Which of the classes it knows the picture and a text about it belong to." : "Which of the classes it knows a text belongs to.",
+    label: "A text to classify", placeholder: "What does it say?", button: "Classify", suggestions: "texts", alone: !both,
+    run: (text, current) => classified({ image: both ? current.blob : [], text }),
+  });
+};
 
 const segmentPanel = (context) => typedPanel(context, {
   lead: "Name something in the picture, and see where the model finds it.", label: "Something in the picture",
@@ -116,14 +127,24 @@ const generatePanel = (context) => {
 };
 
 const retrievePanel = (context) => {
-  const gallery = (hits) => make("div", { class: "gallery" }, ...hits.map((hit) => make("figure", {},
-    make("img", { src: `/samples/${encodeURIComponent(hit.id)}`, alt: hit.id }), make("figcaption", { text: hit.score.toFixed(2) }))));
+  const picture = async ({ id }) => {
+    try {
+      return shownOnce(await sampleAddress(id), { alt: id });
+    } catch {
+      return make("p", { text: id }); // an item of a saved index that is none of the samples
+    }
+  };
+  const gallery = async (hits) => {
+    const pictures = await Promise.all(hits.map(picture));
+    return make("div", { class: "gallery" }, ...hits.map((hit, index) =>
+      make("figure", {}, pictures[index], make("figcaption", { text: hit.score.toFixed(2) }))));
+  };
   return typedPanel(context, {
     lead: "Describe a picture, or take the one that is shown, and find those of the collection that fit.", label: "A description",
     placeholder: "What should it show?", button: "Find", suggestions: "texts", alone: true, pictured: "Like this picture",
     async run(text, current) {
       const { hits } = await ask("retrieve", text === null ? { image: current.blob, k: 8 } : { image: [], texts: [text], k: 8 });
-      return { element: gallery(hits), said: `${hits.length} pictures were found.` };
+      return { element: await gallery(hits), said: `${hits.length} pictures were found.` };
     },
   });
 };

@@ -80,9 +80,10 @@ def _of_bundle(arguments: argparse.Namespace) -> None:
     if arguments.models is not None:
         raise OptionError("--models and --bundle: one model is asked; leave one of the two out")
     predictor, image = Predictor.open(arguments.bundle), arguments.image.read_bytes()
-    found = predictor.explain(image, arguments.text)
+    pixels, (text,) = predictor.inputs.pixels(image), predictor.inputs.cleaned([arguments.text])
+    found = predictor.task("matching").explain_prepared(pixels, text)
     with atomic(arguments.out) as partial, partial.open("wb") as file:
-        Image.fromarray(overlay(predictor.inputs.pixels(image), found.heat)).save(file, "PNG")
+        Image.fromarray(overlay(pixels, found.heat)).save(file, "PNG")
     answer = found.answer
     value = {"decision": answer.decision, "score": answer.score, "method": "occlusion", "file": str(arguments.out)}
     line = f"{answer.decision}  ({answer.score:.3f})  {arguments.out}"

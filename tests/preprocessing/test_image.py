@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from vlp.params import ParamsError, parse
-from vlp.preprocessing.image import ImageError, ImageParams, format_of, prepare, prepare_mask
+from vlp.preprocessing.image import ImageError, ImageParams, format_of, over_picture, prepare, prepare_mask
 
 PARAMS = ImageParams(size=32)
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -413,3 +413,25 @@ def test_a_name_claims_a_format_by_its_extension(name: str, claimed: str | None)
 def test_impossible_values_name_their_key(change: dict[str, Any], line: str) -> None:
     with pytest.raises(ParamsError, match=line):
         params(**change)
+
+
+@pytest.mark.parametrize("size", [(200, 100), (100, 200), (150, 149)])
+@pytest.mark.parametrize("resize", ["squash", "crop", "pad"])
+def test_a_mask_of_the_prepared_image_lies_over_the_picture_where_its_thing_is(
+    resize: str, size: tuple[int, int]
+) -> None:
+    width, height = size
+    geometry = params(size=64, resize=resize)
+    thing = np.zeros((height, width), np.uint8)
+    thing[height // 3 : height // 2, width // 2 : 2 * width // 3] = 255  # right of the middle, and above it
+    mask = over_picture(prepare_mask(encoded(Image.fromarray(thing)), geometry), geometry, width, height)
+    assert mask.shape == (64, 64) and mask.dtype == bool
+    shown = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    assert (shown & (thing > 0)).sum() / (shown | (thing > 0)).sum() > 0.8
+
+
+def test_what_a_crop_leaves_out_is_nowhere_on_the_map() -> None:
+    laid = over_picture(np.ones((4, 4), np.float32), ImageParams(size=64, resize="crop"), 200, 100)
+    assert laid.tolist() == [[0, 1, 1, 0]] * 4
+    padded = over_picture(np.arange(16).reshape(4, 4), ImageParams(size=64, resize="pad"), 200, 100)
+    assert padded.tolist() == [[4, 5, 6, 7]] * 2 + [[8, 9, 10, 11]] * 2, "the two rows in the middle"

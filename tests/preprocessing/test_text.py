@@ -20,6 +20,7 @@ from vlp.preprocessing.text import (
     TextParams,
     TokenizerError,
     clean,
+    decode,
     encode,
     learn_tokenizer,
     load_tokenizer,
@@ -482,3 +483,22 @@ def test_a_vocabulary_s_tokens_are_its_lines_whatever_they_hold(tmp_path: Path) 
     (tmp_path / "vocab.txt").write_text("\n".join([*tokens, "cat"]), encoding="utf-8")
     with pytest.raises(TokenizerError, match=r"vocab\.txt:9: token 'cat' comes again"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "一只白色的狗在草地上奔跑。",
+        "草地上有两只狗,一只是白色的。",
+        "犬が走る、カメラを見る。",
+        "一只狗 and a dog",
+        "a dog's well-known black-and-white t-shirt, once more.",
+        "l’été au bord de l'eau",
+        "หมา วิ่ง",
+    ],
+)
+def test_what_is_decoded_is_written_as_people_write(text: str) -> None:
+    few = params(min_frequency=1, max_tokens=40)
+    tokenizer = train_tokenizer([text], few)
+    (ids,) = encode(tokenizer, [text], few)
+    assert decode(tokenizer, ids) == text

@@ -8,15 +8,19 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from support.bundles import picture, png, write_toy_bundle
 from vlp.export.bundle import _table
 from vlp.preprocessing.image import ImageError
 from vlp.records import Answer
 from vlp.runtime.bundle import BundleError
+from vlp.runtime.explain import CELLS
 from vlp.runtime.inputs import InputError
 from vlp.runtime.predictor import Predictor
 from vlp.runtime.tasks.matching import TEXTS_AT_ONCE
@@ -102,6 +106,17 @@ def test_an_image_that_training_would_refuse_is_refused(predictor: Predictor) ->
         predictor.match(b"no image", ["a red square"])
     with pytest.raises(ImageError, match="truncated"):
         predictor.match(png("red")[:-20], ["a red square"])
+
+
+def test_an_explanation_lies_over_the_whole_picture_not_over_what_was_cropped(folder: Path) -> None:
+    cropping = Predictor.open(folder, threads=1)
+    cropping.inputs.image_params = cropping.inputs.image_params.model_copy(update={"resize": "crop"})
+    image = Image.fromarray(np.concatenate([picture("red"), picture("blue")], axis=1))  # the middle half is looked at
+    image.save(out := BytesIO(), "PNG")
+    heat = cropping.explain(out.getvalue(), "a red square").heat
+    assert heat.shape == (CELLS, CELLS)
+    assert not heat[:, [0, 1, 2, 9, 10, 11]].any()
+    assert (heat[:, 3:5] > 0).all() and (heat[:, 7:9] < 0).all()
 
 
 def test_threads_share_a_predictor(predictor: Predictor) -> None:

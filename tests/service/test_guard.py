@@ -213,12 +213,13 @@ def test_a_served_bundle_with_a_key(locked: tuple[Server, str]) -> None:
     request = {"files": {"image": png("red")}, "data": {"texts": "a red square"}}
     with httpx.Client(base_url=server.url, timeout=30) as client:
         assert {client.get(path).status_code for path in ("/", "/livez", "/readyz", "/page/app.js")} == {200}
-        shut = ("/tasks", "/lineage", "/docs.json", "/metrics", "/schema.json", "/nothing")
+        shut = ("/tasks", "/lineage", "/docs.json", "/metrics", "/schema.json", "/nothing", "/samples/01.jpg")
         assert {client.get(path).status_code for path in shut} == {401}
         refused = client.post("/match", **request)
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
         client.headers["Authorization"] = f"Bearer {key}"
         assert client.post("/match", **request).json()["answers"][0]["decision"] == "true"
+        assert client.get("/samples/01.jpg").headers["content-type"] == "image/jpeg"
         assert client.get("/docs.json").json()["security"] == [{"key": []}]
         assert 'vlp_batch_size_sum{task="matching"}' in client.get("/metrics").text  # of both workers
     assert key not in (server.folder / "log").read_text()

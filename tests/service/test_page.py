@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from support.browser import chromium
-from support.bundles import png
+from support.bundles import png, write_toy_classifier
 from support.served import Server, served
 
 pytestmark = pytest.mark.slow
@@ -227,6 +228,27 @@ def test_a_locked_service_asks_for_its_key(browser: Browser, locked: tuple[Serve
         page.get_by_label("API key").fill(key)
         page.get_by_role("button", name="Open").click()
         expect(page.locator(".answer .verdict").first).to_have_text(re.compile("True|False"))
+        for sample in page.locator("#samples img").all():
+            expect(sample).not_to_have_js_property("naturalWidth", 0)
         assert page.evaluate("localStorage.getItem('vlp-key')") is None
         page.get_by_role("link", name="Lineage").click()
         expect(page.locator("body")).to_contain_text('"bundle"')
+
+
+def test_a_classifier_of_texts_is_asked_with_a_text(browser: Browser, tmp_path: Path) -> None:
+    write_toy_classifier(tmp_path / "bundle", tmp_path / "parts")
+    with (
+        served(tmp_path / "bundle", tmp_path / "run") as server,
+        browser.new_context(base_url=server.url) as context,
+    ):
+        told = httpx.get(f"{server.url}/tasks").json()["endpoints"]
+        assert told == [{"name": "classify", "task": "classification", "modality": "text"}]
+        found = httpx.post(f"{server.url}/classify", files={"text": (None, "a red square")}).json()
+        assert found["labels"] == ["red, or rose"]
+        page = context.new_page()
+        page.goto("/")
+        for text, said in (("a red square", "red, or rose"), ("a purple square", "None of the classes")):
+            page.get_by_label("A text to classify").fill(text)
+            page.get_by_role("button", name="Classify", exact=True).click()
+            expect(page.locator("#panel-classify .big")).to_have_text(said)
+            expect(page.locator("#status")).to_have_text(said)

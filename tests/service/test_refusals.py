@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
 
+from service.web import Pictures
 from support.bundles import png
 
 RED = {"image": ("red.png", png("red"))}
@@ -161,3 +166,13 @@ def test_a_field_name_that_is_no_text_is_refused(client: httpx.Client, name: str
     answer = client.post("/match", **wrong)
     assert answer.status_code == 400, answer.text
     assert json.loads(answer.text)["error"]
+
+
+def test_of_the_samples_folder_nothing_but_its_pictures_is_served(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    for name in ("a.png", ".hidden.png", "notes.txt", ".env", "below/b.png"):
+        (tmp_path / name).write_bytes(png("red"))
+    client = TestClient(Starlette(routes=[Mount("/", Pictures(directory=tmp_path))]))
+    assert client.get("/a.png").content == png("red")
+    for name in (".hidden.png", "notes.txt", ".env", "below/b.png", "below/../.env", "", "b.png"):
+        assert client.get(f"/{name}").status_code == 404, name

@@ -77,7 +77,9 @@ def caption(client: httpx.Client, predictor: Predictor, index: int) -> None:
 
 
 def classify(client: httpx.Client, predictor: Predictor, index: int) -> None:
-    same(post(client, "classify", PICTURES[index]), predictor.classify(PICTURES[index]))
+    found = post(client, "classify", PICTURES[index])
+    same(found, predictor.classify(PICTURES[index]))
+    assert ", ".join(found["labels"]) == found["answer"]
 
 
 def segment(client: httpx.Client, predictor: Predictor, index: int) -> None:

@@ -166,6 +166,53 @@ def write_toy_bundle(folder: Path, work: Path, threshold: float = 0.5) -> None:
     bundle.write(folder, contents)
 
 
+def write_toy_classifier(folder: Path, work: Path) -> None:
+    """A bundle of a classifier of texts: ``red`` in one means the label "red, or rose", ``blue`` the label "blue"."""
+    tokenizer = write_tokenizer(work / "tokenizer")
+    table = np.zeros((tokenizer.get_vocab_size(), 2), np.float32)
+    table[tokenizer.token_to_id("red"), 0] = table[tokenizer.token_to_id("blue"), 1] = 10
+    (folder / "classification").mkdir(parents=True)
+    shape = ["texts", "length"]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "input_ids"], ["said"]),
+            helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", ["mask", "two"], ["wide"]),
+            helper.make_node("Mul", ["said", "wide"], ["counted"]),
+            helper.make_node("ReduceSum", ["counted", "one"], ["sum"], keepdims=0),
+            helper.make_node("Sub", ["sum", "least"], ["logits"]),
+        ],
+        "label",
+        [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in ("input_ids", "attention_mask")],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["texts", 2])],
+        [
+            _constant("table", table),
+            _constant("one", [1]),
+            _constant("two", [2]),
+            _constant("least", np.array([5], np.float32)),
+        ],
+    )
+    save_graph(graph, folder / "classification" / "label.onnx")
+    (work / "metrics.json").write_text("{}")
+    decision = {
+        "kind": "multi",
+        "modality": "text",
+        "labels": ["red, or rose", "blue"],
+        "thresholds": [0.5, 0.5],
+        "temperature": 1.0,
+    }
+    tokens = [("input_ids", "int64", shape), ("attention_mask", "int64", shape)]
+    part = {**_part("label", tokens, [("logits", "float32", ["texts", 2])]), "file": "classification/label.onnx"}
+    contents = bundle.Contents(
+        tasks={"classification": {"decision": decision, "parts": {"label": part}}},
+        tokenizer=work / "tokenizer" / "tokenizer.json",
+        params={"image": IMAGE_PARAMS, "text": TEXT_PARAMS},
+        metrics={"classification": work / "metrics.json"},
+        lineage={"data": "0" * 64},
+    )
+    bundle.write(folder, contents)
+
+
 def save_graph(graph: onnx.GraphProto, path: Path) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)

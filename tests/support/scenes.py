@@ -33,11 +33,15 @@ def prepare(
     labels: bool = True,
     annotated: bool = True,
     captions: int = 4,
+    bare: int = 0,
 ) -> Path:
-    """Write ``count`` scenes into ``folder`` as the preprocess stage would, with or without some of what they have."""
+    """Write ``count`` scenes into ``folder`` as the preprocess stage would, with or without some of what they have.
+
+    The first ``bare`` records have no caption.
+    """
     found = []
-    for record in records(count):
-        said = record.captions[:captions]
+    for number, record in enumerate(records(count)):
+        said = record.captions[: 0 if number < bare else captions]
         said = said if negatives else tuple(replace(caption, negative=None) for caption in said)
         found.append(
             Example(

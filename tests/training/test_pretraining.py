@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from support import models, scenes
+from support import bundles, models, scenes
 from vlp.data.loading import Plans, Prepared, loader, pad
 from vlp.models.modeling import VLPModel
-from vlp.objectives.base import Step
+from vlp.objectives.base import Step, same_caption
 from vlp.params import ParamsError, parse
 from vlp.plugins import UnknownPluginError
 from vlp.records import Batch
@@ -73,7 +73,9 @@ def test_texts_that_pass_together_are_what_they_are_alone(prepared: Prepared, pl
             batch.texts["positive"] = pad(list(_unpadded(batch.texts["positive"]))[:-1], [*range(6)] * 3, 0)
             batch.texts["positive"].image_index = torch.arange(17) // 3
             batch.texts["positive"].per_image = 0
-            batch.targets = {name: value[:-1] for name, value in batch.targets.items()}
+            batch.targets = {
+                name: value if name == "image_keys" else value[:-1] for name, value in batch.targets.items()
+            }
         together = Step(module.model, batch)
         for name, texts in batch.texts.items():
             text = module.model.encode_text(texts.input_ids, texts.attention_mask)
@@ -120,11 +122,29 @@ def _unpadded(texts: Any, ids: Any = None) -> list[Any]:
 def test_a_caption_that_two_images_share_is_a_positive_of_both(prepared: Prepared) -> None:
     module = pretraining(prepared)
     batch = batch_of(module, prepared)
-    batch.targets["caption_key"][0] = batch.targets["caption_key"][17]  # a caption of image 0, also one of image 5
+    key, known = batch.targets["caption_key"], batch.targets["image_keys"]
+    known[5, 0] = key[0]  # a caption drawn for image 0, also one of image 5, for which it was not drawn
     same = Step(module.model, batch).same_caption
     assert same[0].tolist() == [True, False, False, False, False, True]
-    assert same[17].tolist() == [True, False, False, False, False, True]
-    assert same[4].tolist() == [False, True, False, False, False, False]
+    for caption, row in enumerate(same.tolist()):
+        assert row == [int(key[caption]) in known[image].tolist() for image in range(6)]
+    assert bool(same[torch.arange(18), batch.texts["positive"].image_index].all())
+
+
+def test_all_captions_of_an_image_are_known_by_their_words_drawn_or_not(tmp_path: Path) -> None:
+    bundles.write_prepared(
+        tmp_path, records=12, edits=False
+    )  # pictures of two colours: half of them share all they have
+    shared = Prepared(tmp_path)
+    module, train = pretraining(shared, contrastive=OBJECTIVES["contrastive"]), shared.split("train")
+    module.captions_per_image = 1
+    rows = range(len(train))
+    batch = module.collate(train, rows, np.random.default_rng(0))
+    own = [{ids.tobytes() for ids in train.ids("captions", "ids", row) if ids is not None} for row in rows]
+    texts = [ids.numpy().astype(np.int32).tobytes() for ids in _unpadded(batch.texts["positive"])]
+    true = torch.tensor([[text in captions for captions in own] for text in texts])
+    assert torch.equal(same_caption(batch.targets["caption_key"], batch.targets["image_keys"]), true)
+    assert int(true.sum()) == 12 * 6 > sum(text == drawn for text in texts for drawn in texts)
 
 
 def test_a_shared_caption_is_never_drawn_as_a_negative(plain: Prepared) -> None:
@@ -132,7 +152,9 @@ def test_a_shared_caption_is_never_drawn_as_a_negative(plain: Prepared) -> None:
         plain, matching={"weight": 1.0, "in_batch_negatives": 2, "pair_weight": 0.0, "word_weight": 0.0}
     )
     batch = batch_of(module, plain)
-    batch.targets["caption_key"][:] = 7  # every image has every caption: nothing is left to be a negative
+    batch.targets["caption_key"][:] = batch.targets["image_keys"][:] = (
+        7  # every image has every caption: nothing is left to be a negative
+    )
     scalars = module(batch)
     assert float(scalars["itm_base_rate_entropy"]) == 0.0
     batch = batch_of(module, plain)
@@ -167,6 +189,7 @@ def test_contrastive_loss_is_zero_at_best_and_log_n_without_a_clue(prepared: Pre
         head.text.weight[0].fill_(1e-9)  # type: ignore[union-attr]
         batch = batch_of(module, prepared)
         batch.targets["caption_key"] = torch.arange(18)
+        batch.targets["image_keys"] = torch.arange(18).view(6, 3)
         blind = float(module(batch)["itc_loss"])
     texts, images = np.log(6), np.log(18)  # one image of six; three captions of eighteen, spread evenly
     assert blind == pytest.approx((texts + images) / 2, abs=0.6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from vlp.tasks.matching import Params, Task
 from vlp.training.determinism import seed_everything
 from vlp.training.loop import fit
 from vlp.training.optimizer import parameter_groups
+from vlp.training.pretraining import Pretraining, PretrainParams
 from vlp.training.transfer import Transfer, start
 
 STEPS = 4
@@ -167,6 +170,26 @@ def test_a_task_starts_from_pre_training_from_nothing_or_from_a_folder(prepared:
             start(task(prepared).params.transfer, tmp_path / "pretrained", prepared)
     finally:
         prepared.image_size = size
+
+
+def test_a_backbone_of_as_many_other_words_is_refused(prepared: Prepared, tmp_path: Path) -> None:
+    seed_everything(1)
+    objectives = {"tagging": {"weight": 1.0, "min_count": 2}}
+    phases = {"all": {"objectives": ["tagging"], "training": models.recipe(1).model_dump(mode="json")}}
+    values = {"captions_per_image": 1, "objectives": objectives, "phases": phases}
+    module = Pretraining(models.model(prepared), parse(PretrainParams, values, "pretrain"), prepared)
+    (folder := tmp_path / "pretrained").mkdir()
+    module.save(folder)
+    params = task(prepared).params.transfer
+    assert start(params, folder, prepared)[0].config.vocabulary == module.model.config.vocabulary
+    shutil.copytree(prepared.folder, tmp_path / "other")
+    file = tmp_path / "other" / "tokenizer" / "tokenizer.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    words = content["model"]["vocab"]
+    words["circle"], words["square"] = words["square"], words["circle"]
+    file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"config\.json: vocabulary is [0-9a-f]{64}, the prepared data's"):
+        start(params, folder, Prepared(tmp_path / "other"))
 
 
 def test_a_name_on_the_hub_is_asked_for_only_where_a_parameter_names_one(prepared: Prepared, tmp_path: Path) -> None:

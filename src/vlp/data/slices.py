@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from vlp.data.loading import Examples
 from vlp.data.scenes.world import Scene, SceneError
+from vlp.preprocessing.text import words
 
 
 def object_counts(examples: Examples, rows: Iterable[int] | None = None) -> list[str]:
@@ -30,4 +31,4 @@ def _things(annotation: str | None) -> str:
 
 def word_counts(texts: Sequence[str]) -> list[str]:
     """How many words each text has, in two digits: sorted by name is sorted by length."""
-    return [f"{len(text.split()):02d}" for text in texts]
+    return [f"{words(text):02d}" for text in texts]

@@ -63,6 +63,8 @@ class VLPConfig(PretrainedConfig):
     vocab_size: int
     image_size: int
     pad_token_id: int
+    vocabulary: str | None = None
+    """SHA-256 of the vocabulary whose ids its texts had in pre-training; None of weights that nobody told it of."""
 
     def __post_init__(self, **kwargs: Any) -> None:
         unknown = sorted(set(kwargs) - _TRANSFORMERS_KEYS)

@@ -107,8 +107,7 @@ class Step:
         self._fused: Fused | None = None
         self.similarity: Tensor | None = None
         if "positive" in batch.texts:
-            owner = batch.texts["positive"].image_index
-            self.same_caption = same_caption(batch.targets["caption_key"], owner, len(batch.images))
+            self.same_caption = same_caption(batch.targets["caption_key"], batch.targets["image_keys"])
 
     def text(self, name: str) -> TextFeatures:
         """Features of the texts of that name, before they meet the image."""
@@ -181,17 +180,17 @@ class _Together:
         return rows[place]
 
 
-def same_caption(key: Tensor, owner: Tensor, images: int) -> Tensor:
-    """Bool [N, images]: the caption is, word for word, also a caption of that image.
+def same_caption(key: Tensor, image_keys: Tensor) -> Tensor:
+    """Bool [N, B]: the caption is, word for word, also a caption of that image, whether drawn for it or not.
 
     Args:
         key: int64 [N]: equal for equal captions.
-        owner: int64 [N]: the image that each caption came with.
-        images: how many there are.
+        image_keys: int64 [B, C]: those of all captions of each image; −1 where one has fewer than C.
     """
-    same_NN = key[:, None] == key[None, :]
-    counts_NB = torch.zeros(len(key), images, device=key.device)
-    return counts_NB.index_add_(1, owner, same_NN.float()) > 0
+    same_NB = torch.zeros(len(key), len(image_keys), dtype=torch.bool, device=key.device)
+    for some in image_keys.unbind(1):  # one by one: [N, B, C] at once is far larger than what is asked for
+        same_NB |= key[:, None] == some[None, :]
+    return same_NB
 
 
 class Objective(nn.Module, ABC):

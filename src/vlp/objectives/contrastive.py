@@ -3,7 +3,7 @@
 Images and texts are projected to one unit sphere, and each is to find its partners among all of the
 batch: with several processes, among those of all. Captions repeat, and a caption that is word for word
 another image's as well is that image's positive, too, not a false negative: the target is spread evenly
-over all that are right.
+over all that are right. Which those are is told by all captions of an image, not by those drawn for the batch.
 
 Source: Radford et al. 2021, https://arxiv.org/abs/2103.00020; multi-positive targets as in supervised
 contrastive learning, Khosla et al. 2020, https://arxiv.org/abs/2004.11362
@@ -58,16 +58,16 @@ class Head(Objective):
         own_text, own_image = self.embed_text(step.text("positive").pooled), self.embed_image(step.image.pooled)
         # Each process has the logits of its own rows against the texts and images of all: together they are the
         # batch's, and none holds more than its share.
-        text, first_text = gather(own_text)
+        text, _ = gather(own_text)
         image, first_image = gather(own_image)
-        key, _ = gather(step.batch.targets["caption_key"])
-        owner, _ = gather(step.batch.texts["positive"].image_index + first_image)
-        right_MB = same_caption(key, owner, len(image)).to(image.dtype)
-        texts = slice(first_text, first_text + len(own_text))
+        own_key, own_keys = step.batch.targets["caption_key"], step.batch.targets["image_keys"]
+        key, _ = gather(own_key)
+        image_keys, _ = gather(own_keys)
+        right_NB = same_caption(own_key, image_keys).to(image.dtype)
+        right_MB = same_caption(key, own_keys).to(image.dtype)
         images = slice(first_image, first_image + len(own_image))
         logits_NB, logits_MB = scale * own_text @ image.T, scale * text @ own_image.T
         step.similarity = logits_NB[:, images].detach()
-        right_NB, right_MB = right_MB[texts], right_MB[:, images]
         # An image can come without a caption of its own only if none was drawn for it: leave it out.
         has_text = right_MB.sum(0) > 0
         text_loss = _spread_cross_entropy(logits_NB, right_NB)

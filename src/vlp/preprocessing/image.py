@@ -197,6 +197,35 @@ def prepare_mask(png: bytes, params: ImageParams, size: tuple[int, int] | None =
         return inside
 
 
+def over_picture(values: np.ndarray, params: ImageParams, width: int, height: int) -> np.ndarray:
+    """A map over the prepared image as one over the whole picture that it was prepared from.
+
+    Args:
+        values: [n, n]: of parts of the prepared image, in rows.
+        params: those that the image was prepared with.
+        width: of the picture as shown, in pixels.
+        height: likewise.
+
+    Returns:
+        [n, n] of the same type: the picture's own parts in rows, each by its nearest value; 0 where the model did not
+        look, outside a centre square.
+    """
+    count, side = len(values), params.size
+    middles = (np.arange(count) + 0.5) / count
+    match params.resize:
+        case "squash":
+            return values
+        case "crop":
+            short = min(width, height)
+            across, down = ((middles * length - (length - short) / 2) / short for length in (width, height))
+        case "pad":
+            across, down = (((side - inner) // 2 + middles * inner) / side for inner in _inner(width, height, side))
+    columns, rows = (np.floor(places * count).astype(int) for places in (across, down))
+    seen = ((rows >= 0) & (rows < count))[:, None] & ((columns >= 0) & (columns < count))[None, :]
+    laid = values[np.ix_(rows.clip(0, count - 1), columns.clip(0, count - 1))]
+    return np.where(seen, laid, np.zeros((), values.dtype))
+
+
 def format_of(name: str) -> str | None:
     """The format that a file name's extension claims: one of ``FORMATS``, ``""`` for another one, None without any."""
     stem, dot, extension = name.rpartition(".")
@@ -366,12 +395,17 @@ def _fit(image: Any, params: ImageParams, resize: Callable[[Any, tuple[int, int]
             left, top = (width - short) / 2, (height - short) / 2
             return resize(image, (side, side), (left, top, left + short, top + short))
         case "pad":
-            longer = max(width, height)
-            inner = max(1, round(width * side / longer)), max(1, round(height * side / longer))
+            inner = _inner(width, height, side)
             whole = Image.new(image.mode, (side, side), fill)
             fitted = resize(image, inner, (0, 0, width, height))
             whole.paste(fitted, ((side - inner[0]) // 2, (side - inner[1]) // 2))
             return whole
+
+
+def _inner(width: int, height: int, side: int) -> tuple[int, int]:
+    """Width and height of a padded picture inside its square."""
+    longer = max(width, height)
+    return max(1, round(width * side / longer)), max(1, round(height * side / longer))
 
 
 class _Silence:

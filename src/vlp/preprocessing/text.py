@@ -10,6 +10,7 @@ https://arxiv.org/abs/1810.04805).
 from __future__ import annotations
 
 import functools
+import hashlib
 import html
 import itertools
 import json
@@ -39,6 +40,7 @@ _LETTERS_A_WORD = 40  # longer on average is no prose: a text without spaces is 
 _TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9-]*(?:\s[^<>]*)?/?>|<!--|<!DOCTYPE", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|([A-Za-z][A-Za-z0-9]{1,30}));")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+|[\w.+-]+@[\w-]+\.[\w.-]+", re.IGNORECASE)
+_IN_WORD = re.compile(r"(?<=\w) ([-'’]) (?=\w)")
 _REPEATED = re.compile(r"([^\w\s])\1+")
 _TEXTS_AT_ONCE = 1 << 16
 _UNKNOWN = "\U00012000"  # a sign of cuneiform: a letter that no vocabulary of ours has, and no normaliser removes
@@ -120,9 +122,12 @@ def words(text: str) -> int:
     """Words of a cleaned text; each character of a script that writes no spaces counts as one."""
     if text.isascii():
         return len(text.split())
-    unspaced = sum(_script_of(char) in ("han", "kana", "thai") for char in text)
-    spaced = "".join(" " if _script_of(char) in ("han", "kana", "thai") else char for char in text)
-    return unspaced + len(spaced.split())
+    return sum(map(unspaced, text)) + len("".join(" " if unspaced(char) else char for char in text).split())
+
+
+def unspaced(char: str) -> bool:
+    """Whether it is a letter of a script that writes no spaces between words."""
+    return _script_of(char) in ("han", "kana", "thai")
 
 
 def script(text: str) -> str:
@@ -222,6 +227,11 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     return tokenizer
 
 
+def vocabulary_sha256(tokenizer: Tokenizer) -> str:
+    """Of all tokens and their ids, as hex digits: the same for tokenizers that give the same ids."""
+    return hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()
+
+
 def read_tokenizer(content: str) -> Tokenizer:
     """The tokenizer that ``Tokenizer.to_str`` wrote of one of this module's."""
     return _plain(Tokenizer.from_str(content))
@@ -271,6 +281,30 @@ def encode_whole(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 def shorten(ids: list[int], limit: int, last: int) -> list[int]:
     """``ids``, cut to ``limit`` where they are more; the id ``last`` still ends them."""
     return ids if len(ids) <= limit else [*ids[: limit - 1], last]
+
+
+def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """The text of token ids as one writes it, without special tokens.
+
+    BERT's tokens are parted at every han character and sign, and its decoder leaves a space wherever two were parted.
+    """
+    text = _IN_WORD.sub(r"\1", tokenizer.decode(list(ids), skip_special_tokens=True))
+    if text.isascii():
+        return text
+    found = ""
+    for piece in text.split(" "):
+        found += piece if not found or _close(found.rstrip(",.?!")[-1:] or found[-1], piece[:1]) else f" {piece}"
+    return found
+
+
+def _close(left: str, right: str) -> bool:
+    """Whether a space between the two is the decoder's: beside han, or a wide sign as 。, nobody writes one."""
+    kinds = {
+        "sign" if unicodedata.east_asian_width(char) in "WF" and not char.isalnum() else _script_of(char)
+        for char in (left, right)
+        if char
+    }
+    return bool(kinds & {"han", "sign"}) and kinds <= {"han", "kana", "sign"}
 
 
 def _id(tokenizer: Tokenizer, token: str) -> int:

@@ -60,10 +60,18 @@ class Inputs:
         Raises:
             ImageError: the image is refused.
         """
+        return self.prepared(image).pixels
+
+    def prepared(self, image: bytes) -> images.Prepared:
+        """``pixels``, and the size of the picture that they were."""
         if self._decoding is None:
-            return images.prepare(image, self.image_params).pixels
+            return images.prepare(image, self.image_params)
         with self._decoding:
-            return images.prepare(image, self.image_params).pixels
+            return images.prepare(image, self.image_params)
+
+    def over_picture(self, values: np.ndarray, prepared: images.Prepared) -> np.ndarray:
+        """A map [n, n] over prepared pixels as one over the whole picture, whose sides it divides in n each."""
+        return images.over_picture(values, self.image_params, prepared.width, prepared.height)
 
     def cleaned(self, texts: Sequence[str], field: str = "texts") -> list[str]:
         """The texts as training saw them.

@@ -121,7 +121,7 @@ class Predictor:
         return found
 
     def explain(self, image: bytes, text: str) -> Explanation:
-        """Is the text true of the image, and which parts of the image say so?
+        """Is the text true of the image, and which parts of the image say so? The map is over the whole picture.
 
         Args:
             image: an image file's bytes.
@@ -181,7 +181,8 @@ class Predictor:
             text: an expression ("the small red circle").
 
         Returns:
-            The mask and the probabilities behind it, at the image's prepared size.
+            The mask and the probabilities behind it, over the whole picture, each side divided in S (what a centre
+            crop leaves out is not meant).
 
         Raises:
             ImageError: the image is refused.
@@ -271,7 +272,7 @@ class Predictor:
         texts: Sequence[str] = (),
         like: Sequence[str] = (),
         k: int = 10,
-        look: Callable[[str], bytes] | None = None,
+        look: Callable[[str], bytes | None] | None = None,
     ) -> list[Hit]:
         """Search an index by an image, by texts, by items that were liked, or by any of them together.
 
@@ -284,7 +285,8 @@ class Predictor:
             texts: taken together as one description.
             like: ids of items of the index: a history. They are no answers.
             k: most answers.
-            look: opens the image of an item by its id, for the second look.
+            look: opens the image of an item by its id, for the second look; None of an item that has none, which then
+                stands behind those that were looked at.
 
         Returns:
             At most ``k`` hits, best first.

@@ -115,6 +115,7 @@ class Task(nn.Module, ABC):
         """What ``calibrate`` chose on validation (thresholds …), saved with the weights."""
         self.resting: list[nn.Module] = []
         """What stays in eval mode while the rest is trained: frozen norms must not follow the batches either."""
+        self._having: dict[tuple[str, str], np.ndarray] = {}
 
     def train(self, mode: bool = True) -> Self:
         """As of ``nn.Module``, what is resting apart."""
@@ -126,6 +127,50 @@ class Task(nn.Module, ABC):
     def _nothing(self) -> Tensor:
         """The loss of a batch that has nothing to teach: zero, and so are the gradients of all that is trained."""
         return nothing(each for each in self.parameters() if each.requires_grad)
+
+    def _rows_with(self, column: str, examples: Examples) -> np.ndarray:
+        """The rows of a split that have an entry in ``column`` (``captions``, ``regions`` …), int64.
+
+        Raises:
+            ValueError: none has.
+        """
+        key = (examples.split, column)
+        if key not in self._having:
+            self._having[key] = np.flatnonzero(examples.lengths(column))
+        if not len(self._having[key]):
+            raise ValueError(
+                f"{examples.folder}: no record of the split {examples.split!r} has an entry in `{column}`, which the "
+                f"task {self.name} learns from: give the source some, or take the task out of params.yaml"
+            )
+        return self._having[key]
+
+    def _drawable(
+        self, column: str, examples: Examples, rows: Sequence[int], rng: np.random.Generator
+    ) -> Sequence[int]:
+        """``rows``, of which each that has no entry in ``column`` gives its place to one that has some.
+
+        Raises:
+            ValueError: none of the split has.
+        """
+        has = self._rows_with(column, examples)
+        if len(has) == len(examples):
+            return rows
+        known = np.isin(rows, has)
+        return [row if own else int(rng.choice(has)) for row, own in zip(rows, known.tolist(), strict=True)]
+
+    def _require_captions(self) -> None:
+        """Before anything is trained: every record that will be judged can be.
+
+        Raises:
+            ValueError: records of a split have no caption.
+        """
+        for split in self.prepared.summary["splits"]:
+            each = self.prepared.split(split).lengths("captions")
+            if bare := int((each == 0).sum()):
+                raise ValueError(
+                    f"{self.prepared.folder}: {bare} of {len(each)} records of the split {split!r} have no caption, "
+                    f"and the task {self.name} reads one of each: set clean.min_captions to 1 or more"
+                )
 
     @abstractmethod
     def warm_start(self, objectives: Mapping[str, Head]) -> None:

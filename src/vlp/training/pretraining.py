@@ -18,6 +18,7 @@ from vlp.models import heads
 from vlp.models.modeling import VLPModel
 from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Sizes, Step
 from vlp.params import Section, parse
+from vlp.preprocessing.text import load_tokenizer, vocabulary_sha256
 from vlp.recipe import Recipe
 from vlp.records import Batch, Texts
 from vlp.training.loop import average, fit
@@ -95,6 +96,7 @@ class Pretraining(nn.Module):
         self.captions_per_image = params.captions_per_image
         self.prepared = prepared
         self.active = list(self.heads.values())
+        self._most_captions: dict[str, int] = {}
 
     def begin(self, phase: Phase) -> None:
         """Train what these objectives reach, and hold the rest as it is."""
@@ -116,15 +118,25 @@ class Pretraining(nn.Module):
         reads = any(head.reads_captions for head in self.active)
         drawn = self._draw(examples, rows, rng) if reads else None
         if drawn:
-            keys = [zlib.crc32(ids.tobytes()) for ids in drawn.positives]
             texts["positive"] = pad(drawn.positives, drawn.owner, drawn.pad_id)
-            targets["caption_key"] = torch.tensor(keys, dtype=torch.int64)
+            targets["caption_key"] = torch.tensor([_key(ids) for ids in drawn.positives], dtype=torch.int64)
+            targets["image_keys"] = self._image_keys(examples, rows)
             targets["has_negative"] = torch.tensor([ids is not None for ids in drawn.negatives])
         for head in self.active:
             wanted = head.collate(examples, rows, drawn, rng)
             texts.update(wanted.texts)
             targets.update(wanted.targets)
         return Batch(images=examples.images(rows), texts=texts, targets=targets)
+
+    def _image_keys(self, examples: Examples, rows: Sequence[int]) -> Tensor:
+        """Int64 [B, C]: keys of all captions of each image. C is the split's: processes share their rows."""
+        if examples.split not in self._most_captions:
+            self._most_captions[examples.split] = int(examples.lengths("captions").max(initial=1))
+        found = torch.full((len(rows), self._most_captions[examples.split]), -1, dtype=torch.int64)
+        for place, row in enumerate(rows):
+            keys = [_key(ids) for ids in examples.ids("captions", "ids", row) if ids is not None]
+            found[place, : len(keys)] = torch.tensor(keys, dtype=torch.int64)
+        return found
 
     def _draw(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Drawn:
         positives: list[np.ndarray] = []
@@ -159,10 +171,16 @@ class Pretraining(nn.Module):
 
     def save(self, folder: Path) -> None:
         """The backbone as transformers saves it, and ``objectives/<name>.safetensors`` beside it."""
+        self.model.config.vocabulary = vocabulary_sha256(load_tokenizer(self.prepared.folder / "tokenizer"))
         self.model.save_pretrained(folder)
         (folder / "objectives").mkdir()
         for name, head in self.heads.items():
             heads.write(heads.Head(head.state_dict(), head.rows), folder / "objectives" / f"{name}.safetensors")
+
+
+def _key(ids: np.ndarray) -> int:
+    """Equal for equal captions."""
+    return zlib.crc32(ids.tobytes())
 
 
 def pretrain(

@@ -19,6 +19,7 @@ from vlp.data.loading import Prepared
 from vlp.models.configuration import VLPConfig
 from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
+from vlp.preprocessing.text import load_tokenizer, vocabulary_sha256
 from vlp.recipe import LoraParams, TransferParams
 from vlp.tasks.base import Task, pretrained_heads
 
@@ -45,7 +46,9 @@ def start(params: TransferParams, pretrained: Path, prepared: Prepared) -> tuple
         return VLPModel(VLPConfig.from_pretrained(pretrained)), {}
     folder = pretrained if params.start == PRETRAINED else _folder(params.start)
     model = VLPModel.from_pretrained(folder)
-    own = {"vocab_size": prepared.vocabulary_size, "image_size": prepared.image_size}
+    own: dict[str, Any] = {"vocab_size": prepared.vocabulary_size, "image_size": prepared.image_size}
+    if model.config.vocabulary is not None:  # as many words can be others, or the same under other ids
+        own["vocabulary"] = vocabulary_sha256(load_tokenizer(prepared.folder / "tokenizer"))
     for name, wanted in own.items():
         if (found := getattr(model.config, name)) != wanted:
             raise ValueError(

@@ -93,6 +93,15 @@ def test_the_second_stage_adds_what_the_fusion_block_says(exported: tuple[Task, 
         assert hits[name] == pytest.approx(cosine + weight * answers.telling(features, texts), abs=1e-5)
 
 
+def test_an_item_without_an_image_stands_behind_those_that_were_looked_at(predictor: Predictor) -> None:
+    images = {"red": png("red"), "blue": png("blue")}
+    index = predictor.index(images=images, texts={"words": ["a red square"]})
+    without = predictor.retrieve(index, texts=["a red square"])
+    assert ids(without)[0] == "words", "it is what was asked for, word for word"
+    looked = predictor.retrieve(index, texts=["a red square"], look=images.get)
+    assert ids(looked)[-1] == "words" and looked[-1] == without[0]
+
+
 def test_what_was_liked_recommends_what_is_near_it(predictor: Predictor) -> None:
     images = {"red one": png("red"), "red two": png("red"), "blue": png("blue")}
     index = predictor.index(images=images, texts={"red two": ["a red square"], "words": ["a blue square"]})

@@ -57,3 +57,10 @@ def test_rare_words_weigh_more() -> None:
 def test_an_image_without_a_reference_is_refused() -> None:
     with pytest.raises(ValueError, match="without a reference"):
         Cider([["a"], []])
+
+
+def test_a_character_is_a_word_where_no_spaces_are_written() -> None:
+    assert tokens("一只狗, a Dog。カメ") == ["一", "只", "狗", "a", "dog", "カ", "メ"]
+    cider = Cider([["一只白色的狗"], ["两个红色的圆"]])
+    assert cider.scores(["一只白色的狗", "两个白色的圆"])[0] == pytest.approx(10.0)
+    assert 0 < cider.scores(["一只白色的狗", "两个白色的圆"])[1] < 10

@@ -191,6 +191,12 @@ def test_an_image_without_a_caption_is_refused_by_name(tmp_path: Path) -> None:
         made.evaluate(bare.split("test"), seed=0, resamples=100)
 
 
+def test_records_without_a_caption_are_counted_and_refused_before_training(tmp_path: Path) -> None:
+    some = Prepared(scenes.prepare(tmp_path, 10, bare=2))
+    with pytest.raises(ValueError, match=r"2 of 7 records of the split 'train' have no caption.*min_captions"):
+        task(some).prepare(some.split("train"), seed=0)
+
+
 def test_only_what_is_used_is_trained(prepared: Prepared) -> None:
     learning = {name.split(".")[0] for name, each in task(prepared).named_parameters() if each.requires_grad}
     assert learning == {"model", "decoder"}

@@ -221,3 +221,10 @@ def test_data_without_labels_is_refused_by_name(tmp_path: Path, prepared: Prepar
         task(plain)
     with pytest.raises(ValueError, match=r"split 'test' has no record with any of the .* the field `labels`"):
         task(prepared).table(plain.split("test"))
+
+
+def test_where_text_is_read_records_without_a_caption_are_refused_before_training(tmp_path: Path) -> None:
+    some = Prepared(scenes.prepare(tmp_path, 40, bare=2))
+    with pytest.raises(ValueError, match=r"2 of 28 records of the split 'train' have no caption"):
+        task(some, modality="both").prepare(some.split("train"), seed=0)
+    task(some).prepare(some.split("train"), seed=0)  # of pictures nothing is read

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from support import models, scenes, watching
+from support import bundles, models, scenes, watching
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.evaluation.cross_validation import METRICS, cross_validate
 from vlp.params import parse
@@ -161,13 +161,32 @@ def test_data_without_edits_is_held_against_captions_of_other_groups(plain: Prep
     own: dict[int, set[bytes]] = {}
     for row, ids in zip(pairs.row.tolist(), pairs.true, strict=True):
         own.setdefault(row, set()).add(ids.tobytes())
-    for row, ids, easy, hard in zip(pairs.row.tolist(), pairs.true, pairs.easy, pairs.hard, strict=True):
+    for row, easy, hard in zip(pairs.row.tolist(), pairs.easy, pairs.hard, strict=True):
         for other in (easy, hard):
-            assert other.tobytes() != ids.tobytes()
+            assert other.tobytes() not in own[row]
             assert any(other.tobytes() in texts for at, texts in own.items() if at != row)
     batch = made.collate(plain.split("train"), range(6), np.random.default_rng(0))
     targets = batch.texts["statement"].targets
     assert targets is not None and float(targets.mean()) == 0.5
+
+
+def test_a_caption_that_another_picture_shares_is_no_negative_of_its_own(tmp_path: Path) -> None:
+    bundles.write_prepared(
+        tmp_path, records=12, edits=False
+    )  # pictures of two colours: half of them share all they have
+    made = bundles.tiny_matching(tmp_path)
+    made.params = made.params.model_copy(update={"captions_per_image": 1})
+    train = Prepared(tmp_path).split("train")
+    own = [{ids.tobytes() for ids in train.ids("captions", "ids", row) if ids is not None} for row in range(len(train))]
+    for seed in range(10):
+        texts = (batch := made.collate(train, range(len(train)), np.random.default_rng(seed))).texts["statement"]
+        for place in batch.targets["false"].tolist():
+            ids = texts.input_ids[place][texts.attention_mask[place].bool()].numpy().astype(np.int32)
+            assert ids.tobytes() not in own[int(texts.image_index[place])]
+    pairs = made.pairs(train, seed=0)
+    assert len(pairs.row) == 2 * len(train)
+    for row, *others in zip(pairs.row.tolist(), pairs.easy, pairs.hard, strict=True):
+        assert not own[row] & {other.tobytes() for other in others}
 
 
 def test_a_batch_in_which_nothing_is_false_teaches_nothing(plain: Prepared) -> None:

@@ -14,7 +14,7 @@ from vlp.params import parse
 from vlp.tasks.retrieval import Params, Task
 from vlp.tasks.retrieval.candidates import cut, gather
 from vlp.training.determinism import seed_everything
-from vlp.training.loop import fit
+from vlp.training.loop import average, fit
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,9 @@ def test_a_blanked_image_changes_both_stages(trained: Task, prepared: Prepared) 
         text = trained.model.encode_text(texts.input_ids, texts.attention_mask)
         seen, blank = (trained.model.encode_image(each) for each in (batch.images, torch.full_like(batch.images, 128)))
         places = torch.arange(len(texts.input_ids))
-        assert (trained.similarity(seen, text) - trained.similarity(blank, text)).abs().max() > 0.1
+        counted = batch.targets["counted"].float()
+        near, far = (trained.similarity(each, text, counted) for each in (seen, blank))
+        assert (near - far).abs().max() > 0.1
         own, none = (trained.logits(each, text, texts.attention_mask, places) for each in (seen, blank))
     assert (own - none).abs().max() > 0.1
 
@@ -178,13 +180,59 @@ def test_a_caption_that_two_images_of_a_batch_share_is_no_negative(prepared: Pre
     assert all(torch.isfinite(value) for value in losses.values())
 
 
-def test_a_batch_in_which_all_is_right_for_all_is_refused(prepared: Prepared) -> None:
-    made = task(prepared)
-    with pytest.raises(ValueError, match="raise batch_size"):
-        made(made.collate(prepared.split("train"), [0, 0], np.random.default_rng(0)))
+def test_no_caption_counts_twice_where_an_image_has_fewer_than_a_description_may_have(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    single = Prepared(scenes.prepare(tmp_path, 12, captions=1))
+    made, train = task(single), single.split("train")
+    batch = made.collate(train, range(6), np.random.default_rng(0))
+    assert len(batch.texts["caption"].input_ids) == 6, "each image's one caption, once"
+    # An image with fewer than the others says some again, to be of their shape; what it says again changes nothing.
+    made, train = task(prepared).eval(), prepared.split("train")
+    batch = made.collate(train, range(6), np.random.default_rng(0))
+    assert bool(batch.targets["counted"].all())
+    batch.targets["counted"][:, 1:] = False
+    found = []
+    for word in (prepared.mask_id, 7):
+        batch.texts["caption"].input_ids.unflatten(0, (6, 4))[:, 1:] = word
+        torch.manual_seed(0)
+        found.append({name: float(value.detach()) for name, value in made(batch).items()})
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    alone = task(prepared, captions_per_query=1).eval()
+    alone.load_state_dict(made.state_dict())
+    texts = batch.texts["caption"]
+    texts.input_ids, texts.attention_mask = texts.input_ids[::4], texts.attention_mask[::4]
+    texts.image_index, texts.per_image = texts.image_index[::4], 1
+    batch.targets["counted"] = batch.targets["counted"][:, :1]
+    torch.manual_seed(0)
+    assert {name: float(value.detach()) for name, value in alone(batch).items()} == pytest.approx(found[0], rel=1e-4)
 
 
-def test_an_image_without_a_caption_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_batch_in_which_all_is_right_for_all_has_nothing_to_match_and_counts_in_no_mean(prepared: Prepared) -> None:
+    made, train = task(prepared).eval(), prepared.split("train")
+    alike, other = (made.collate(train, rows, np.random.default_rng(0)) for rows in ([0, 0], [0, 1]))
+    losses = made(alike)
+    assert set(losses) == {"contrastive_loss", "batch_recall"}
+    losses["contrastive_loss"].backward()
+    assert all(parameter.grad is not None for parameter in made.parameters() if parameter.requires_grad)
+    assert made.logit.weight.grad is not None and not made.logit.weight.grad.any()
+    torch.manual_seed(0)
+    both = average(made, [alike, other], made.params.training)
+    torch.manual_seed(0)
+    alone = average(made, [other], made.params.training)
+    assert both["matching_loss"] == alone["matching_loss"] and both["ranked_right"] == alone["ranked_right"]
+
+
+def test_an_image_without_a_caption_gives_its_place_to_one_that_has_some(tmp_path: Path) -> None:
+    some = Prepared(scenes.prepare(tmp_path, 10, bare=4))
+    made, train = task(some), some.split("train")
+    batch = made.collate(train, range(7), np.random.default_rng(0))
+    assert batch.texts["caption"].per_image == 4 and len(batch.images) == 7
+    assert torch.equal(batch.images[4:], train.images([4, 5, 6]))
+    assert all(any(torch.equal(image, own) for own in train.images([4, 5, 6])) for image in batch.images[:4])
+
+
+def test_data_without_captions_is_refused(tmp_path: Path) -> None:
     bare = Prepared(scenes.prepare(tmp_path, 10, captions=0))
-    with pytest.raises(ValueError, match=r"record 'scenes-000000' has no caption"):
+    with pytest.raises(ValueError, match="no record of the split 'train' has an entry in `captions`"):
         task(bare).collate(bare.split("train"), [0], np.random.default_rng(0))

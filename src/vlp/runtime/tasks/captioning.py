@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vlp.preprocessing.text import decode
 from vlp.records import Answer
 from vlp.runtime.inputs import InputError, softmax
 from vlp.runtime.tasks import base
@@ -37,7 +38,7 @@ class Answers(base.Answering):
             pixels: uint8 [S, S, 3].
         """
         written = self.write(pixels)
-        text = self.inputs.tokenizer.decode(list(written.ids), skip_special_tokens=True)
+        text = decode(self.inputs.tokenizer, written.ids)
         chosen = softmax(written.logits)[np.arange(len(written.ids)), list(written.ids)]
         score = math.exp(float(np.log(chosen).mean()))
         return Answer(task="captioning", decision=text, score=score, scores={text: score})

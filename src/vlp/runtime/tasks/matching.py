@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,7 +45,9 @@ class Answers(base.Answering):
     def explain(self, image: bytes, text: str) -> Explanation:
         """As of ``Predictor.explain``."""
         (clean,) = self.inputs.cleaned([text])
-        return self.explain_prepared(self.inputs.pixels(image), clean)
+        prepared = self.inputs.prepared(image)
+        found = self.explain_prepared(prepared.pixels, clean)
+        return replace(found, heat=self.inputs.over_picture(found.heat, prepared))
 
     def explain_prepared(self, pixels: np.ndarray, text: str) -> Explanation:
         """``explain`` from where preprocessing ends.

@@ -16,8 +16,8 @@ TEXTS_AT_ONCE = 64
 """Longer lists run in pieces of this many."""
 
 Features = dict[str, np.ndarray]
-Open = Callable[[str], bytes]
-"""The bytes of the image of an item, by its id."""
+Open = Callable[[str], bytes | None]
+"""The bytes of the image of an item, by its id; None where it has none."""
 
 
 class Answers(base.Answering):
@@ -103,18 +103,22 @@ class Answers(base.Answering):
         if like or not rerank:
             return found[:k]
         if features is not None and not texts and any(hit.item.texts for hit in found[:rerank]):
-            found = self._again(
-                found,
-                "image_to_text",
-                lambda item: self.telling(features, self.inputs.cleaned(item.texts, f"index: item {item.id!r}: texts")),
-            )
+            read = features
+
+            def says(item: Item) -> float | None:
+                if not item.texts:
+                    return None
+                return self.telling(read, self.inputs.cleaned(item.texts, f"index: item {item.id!r}: texts"))
+
+            found = self._again(found, "image_to_text", says)
         elif features is None and look is not None:
             opened = look
-            found = self._again(
-                found,
-                "text_to_image",
-                lambda item: self.telling(self.features(self._pixels(item.id, opened(item.id))), texts),
-            )
+
+            def shows(item: Item) -> float | None:
+                image = opened(item.id)
+                return None if image is None else self.telling(self.features(self._pixels(item.id, image)), texts)
+
+            found = self._again(found, "text_to_image", shows)
         return found[:k]
 
     def _pixels(self, name: str, image: bytes) -> np.ndarray:
@@ -124,16 +128,16 @@ class Answers(base.Answering):
         except ImageError as error:
             raise ImageError(error.reason, f"item {name!r}: {error.detail}") from None
 
-    def _again(self, found: list[Hit], way: str, look: Callable[[Item], float]) -> list[Hit]:
+    def _again(self, found: list[Hit], way: str, look: Callable[[Item], float | None]) -> list[Hit]:
         """The first ``rerank`` hits in the order of both stages, the others behind them as they are.
 
-        An item that says nothing cannot be looked at again: among the first it stands behind those that can.
+        An item without what is to be looked at (``look`` gives None) stands, among those, behind the rest.
         """
         scale, weight, rerank = (self.decision[name] for name in ("scale", way, "rerank"))
         best, rest = found[:rerank], found[rerank:]
-        usable = [hit for hit in best if way == "text_to_image" or hit.item.texts]
-        mute = [hit for hit in best if hit not in usable]
-        seen = [replace(hit, score=hit.score + weight / scale * look(hit.item)) for hit in usable]
+        looked = [(hit, look(hit.item)) for hit in best]
+        mute = [hit for hit, told in looked if told is None]
+        seen = [replace(hit, score=hit.score + weight / scale * told) for hit, told in looked if told is not None]
         return [*sorted(seen, key=lambda hit: -hit.score), *mute, *rest]
 
 

@@ -12,7 +12,7 @@ from vlp.runtime.tasks import base
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
-    """What a text names in an image, at the image's prepared size.
+    """What a text names in an image: over the prepared pixels, or over the whole picture, its sides divided in S each.
 
     ``mask`` bool [S, S]; ``probability`` float32 [S, S], of which the mask is what reaches the threshold.
     """
@@ -27,7 +27,12 @@ class Answers(base.Answering):
     def segment(self, image: bytes, text: str) -> Segmentation:
         """As of ``Predictor.segment``."""
         (clean,) = self.inputs.cleaned([text])
-        return self.segment_prepared(self.inputs.pixels(image), clean)
+        prepared = self.inputs.prepared(image)
+        found = self.segment_prepared(prepared.pixels, clean)
+        return Segmentation(
+            mask=self.inputs.over_picture(found.mask, prepared),
+            probability=self.inputs.over_picture(found.probability, prepared),
+        )
 
     def segment_prepared(self, pixels: np.ndarray, text: str) -> Segmentation:
         """``segment`` from where preprocessing ends.

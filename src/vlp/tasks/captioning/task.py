@@ -26,7 +26,7 @@ from vlp.evaluation.slices import by_slice
 from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
 from vlp.params import Section
-from vlp.preprocessing.text import load_tokenizer
+from vlp.preprocessing.text import decode, load_tokenizer, words
 from vlp.records import Batch
 from vlp.tasks import base
 from vlp.tasks.base import Evaluation, ExportPart, TaskParams
@@ -103,6 +103,14 @@ class Task(base.Task):
         """Start from the decoder that ``decoder.path`` names, else from the backbone's own blocks and words."""
         from_backbone(self.decoder, self.model)
         self.decoder.load_published(self.params.decoder, self.prepared.vocabulary_size)
+
+    def prepare(self, train: Examples, seed: int) -> None:
+        """Nothing to measure; but each record is learnt from or judged.
+
+        Raises:
+            ValueError: records have no caption.
+        """
+        self._require_captions()
 
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         """``caption``: what the decoder reads; ``targets`` int64 [N, L]: the token behind each, −100 on padding.
@@ -186,7 +194,7 @@ class Task(base.Task):
                 images = examples.images(plan.rows)
                 grid = self.model.image_encoder(torch.full_like(images, 128) if blank else images).tokens
                 ids = self.generate(grid, decoding or self.params.decoding)
-                found += tokenizer.decode_batch(ids.tolist(), skip_special_tokens=True)
+                found += [decode(tokenizer, each) for each in ids.tolist()]
         return found
 
     def generate(self, grid: Tensor, decoding: DecodingParams = GREEDY) -> Tensor:
@@ -228,7 +236,7 @@ class Task(base.Task):
             "distinct_captions": len(set(written)),
             "decoding": self.params.decoding.strategy,
         }
-        metrics["mean_words"] = float(np.mean([len(text.split()) for text in written]))
+        metrics["mean_words"] = float(np.mean([words(text) for text in written]))
         sampled = self.write(test, decoding=DecodingParams(strategy="nucleus"), seed=seed)
         train = self.prepared.split("train")
         others = {

@@ -126,6 +126,15 @@ class Task(base.Task):
             )
         return found
 
+    def prepare(self, train: Examples, seed: int) -> None:
+        """Nothing to measure; but where text is read, each record must have some.
+
+        Raises:
+            ValueError: records have no caption.
+        """
+        if self.reads:
+            self._require_captions()
+
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         """``label`` float32 [B, K]; where text is read, ``text``: one caption an image."""
         target = torch.from_numpy(self.table(examples)[list(rows)].astype(np.float32))

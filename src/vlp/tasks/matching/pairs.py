@@ -51,8 +51,9 @@ def pairs(examples: Examples, seed: int) -> Pairs:
     if all(ids is not None for ids in edits):
         easy = hard = edits
     else:
-        easy = filled(edits, random_others(true, group, np.random.default_rng(seed)))
-        hard = filled(edits, nearest_others(true, group))
+        own = own_captions(true, row)
+        easy = filled(edits, random_others(true, own, group, np.random.default_rng(seed)))
+        hard = filled(edits, nearest_others(true, own, group))
     keep = [i for i in range(len(true)) if easy[i] is not None and hard[i] is not None]
     if not keep:
         raise ValueError(
@@ -69,6 +70,15 @@ def pairs(examples: Examples, seed: int) -> Pairs:
         hard=[ids for i in keep if (ids := hard[i]) is not None],
         edited=np.array([edits[i] is not None for i in keep]),
     )
+
+
+def own_captions(true: Sequence[TokenIds], owner: Sequence[int]) -> list[frozenset[bytes]]:
+    """For each of the captions of some images the bytes of all captions of its own, whose number ``owner`` is."""
+    found: dict[int, set[bytes]] = {}
+    for ids, image in zip(true, owner, strict=True):
+        found.setdefault(image, set()).add(ids.tobytes())
+    each = {image: frozenset(keys) for image, keys in found.items()}
+    return [each[image] for image in owner]
 
 
 def filled(edits: Sequence[TokenIds | None], others: Sequence[TokenIds | None]) -> list[TokenIds | None]:

@@ -67,15 +67,19 @@ class Task(base.Task):
         ``true`` and ``false`` int64 [M]: where the two of each pair stand among them.
         """
         captions: list[tuple[TokenIds, TokenIds | None, int]] = []
+        own: list[frozenset[bytes]] = []
         for place, row in enumerate(rows):
             true, edits = examples.ids("captions", "ids", row), examples.ids("captions", "negative_ids", row)
+            own.append(frozenset(ids.tobytes() for ids in true if ids is not None))
             for chosen in draw(len(true), self.params.captions_per_image, rng):
                 ids = true[chosen]
                 assert ids is not None
                 captions.append((ids, edits[chosen], place))
         false = [edit for _, edit, _ in captions]
         if any(edit is None for edit in false):
-            others = random_others([ids for ids, _, _ in captions], [str(place) for _, _, place in captions], rng)
+            places = [place for _, _, place in captions]
+            texts, groups = [ids for ids, _, _ in captions], [str(place) for place in places]
+            others = random_others(texts, [own[place] for place in places], groups, rng)
             false = filled(false, others)
         pairs = [(ids, edit, place) for (ids, _, place), edit in zip(captions, false, strict=True) if edit is not None]
         each = [[pair for pair in pairs if pair[2] == place] for place in range(len(rows))]

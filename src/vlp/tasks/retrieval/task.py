@@ -74,6 +74,7 @@ class Task(base.Task):
         self.prior = nn.Linear(model.text_width, 1)
         nn.init.zeros_(self.prior.weight)
         nn.init.zeros_(self.prior.bias)
+        self._most: dict[str, int] = {}
 
     def warm_start(self, objectives: Mapping[str, Head]) -> None:
         """Start from the contrastive objective's projections and the matching objective's head."""
@@ -87,50 +88,64 @@ class Task(base.Task):
             self.logit.load_state_dict(own)
 
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
-        """``caption``: as many captions of each image as a description has; ``right`` bool [B, B] by image and text.
+        """``caption``: as many captions of each image as a description has, or as any image of the split has if that is
+        fewer; ``right`` bool [B, B] by image and text; ``counted`` bool [B, C]: which of its C captions each image's
+        description has. The others, where an image has fewer, say again what is said: saying counts once.
+
+        An image without a caption gives its place to one that has some.
 
         Raises:
-            ValueError: an image has no caption.
+            ValueError: no image of the split has a caption.
         """
+        rows = self._drawable("captions", examples, rows, rng)
+        each = self._each(examples)
+        counted: list[list[bool]] = []
         texts: list[TokenIds] = []
         keys: list[frozenset[bytes]] = []
         known: list[frozenset[bytes]] = []
         for row in rows:
             mine = captions(examples, row)
-            if not mine:
-                raise ValueError(
-                    f"{examples.folder}: record {examples.strings('id')[row]!r} has no caption; retrieval needs one "
-                    "an image: set clean.min_captions to 1 or more"
-                )
-            chosen = [mine[place] for place in draw(len(mine), self.params.captions_per_query, rng)]
+            chosen = [mine[place] for place in draw(len(mine), each, rng)]
             texts += chosen
+            counted.append([place < len(mine) for place in range(each)])
             keys.append(frozenset(ids.tobytes() for ids in chosen))
             known.append(frozenset(ids.tobytes() for ids in mine))
-        owner = [place for place in range(len(rows)) for _ in range(self.params.captions_per_query)]
+        owner = [place for place in range(len(rows)) for _ in range(each)]
         right = torch.tensor([[text <= image for text in keys] for image in known])
         return Batch(
             images=examples.images(rows),
             texts={"caption": pad(texts, owner, self.prepared.pad_id)},
-            targets={"right": right},
+            targets={"right": right, "counted": torch.tensor(counted)},
         )
+
+    def _each(self, examples: Examples) -> int:
+        """C: how many captions of an image a batch of this split holds."""
+        if examples.split not in self._most:
+            self._most[examples.split] = int(examples.lengths("captions").max())
+        return min(self.params.captions_per_query, self._most[examples.split])
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Contrastive loss both ways, and matching of right pairs against the hardest wrong ones."""
         texts, right_BB = batch.texts["caption"], batch.targets["right"]
         image = self.model.encode_image(batch.images)
         text = self.model.encode_text(texts.input_ids, texts.attention_mask)
-        similarity_BB = self.similarity(image, text)
+        counted_BC = batch.targets["counted"].float()
+        similarity_BB = self.similarity(image, text, counted_BC)
         target = right_BB.float()
         contrastive = _spread_cross_entropy(similarity_BB, target) + _spread_cross_entropy(similarity_BB.T, target.T)
-        return {
+        found = {
             "contrastive_loss": contrastive / 2,
             "batch_recall": right_BB.gather(1, similarity_BB.argmax(1, keepdim=True)).float().mean(),
-            **self._matching(image, text, texts, right_BB, similarity_BB.detach().float()),
         }
+        if bool(right_BB.all()):
+            # Nothing to match wrongly, as in pictures of one class: it has no part in the means of these losses.
+            return {**found, "contrastive_loss": found["contrastive_loss"] + self._nothing()}
+        return {**found, **self._matching(image, text, texts, batch.targets, similarity_BB.detach().float())}
 
-    def similarity(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
-        """Scaled cosine [B, B] of each image and each description of C consecutive texts."""
-        described = F.normalize(self.embed_text(text).unflatten(0, (len(image.pooled), -1)).mean(1), dim=-1)
+    def similarity(self, image: ImageFeatures, text: TextFeatures, counted: Tensor) -> Tensor:
+        """Scaled cosine [B, B] of each image and each description of C consecutive texts, those ``counted`` [B, C]."""
+        embedded_BCW = self.embed_text(text).unflatten(0, counted.shape)
+        described = F.normalize((embedded_BCW * counted[:, :, None]).sum(1), dim=-1)
         return self.scale * self.embed_image(image) @ described.T
 
     @property
@@ -147,33 +162,36 @@ class Task(base.Task):
         return F.normalize(self.text(text.pooled).float(), dim=-1)
 
     def _matching(
-        self, image: ImageFeatures, text: TextFeatures, texts: Texts, right: Tensor, similarity: Tensor
+        self,
+        image: ImageFeatures,
+        text: TextFeatures,
+        texts: Texts,
+        targets: Mapping[str, Tensor],
+        similarity: Tensor,
     ) -> dict[str, Tensor]:
         """Each image with its own description and with a wrong one, drawn the more often the more alike they are."""
-        possible = ~right
+        possible, counted = ~targets["right"], targets["counted"].float()
         usable = possible.any(1)
-        if not bool(usable.any()):
-            raise ValueError("retrieval: every description of a batch is right for every image; raise batch_size")
         hardness = (similarity.softmax(1) + similarity.T.softmax(1).T + 1e-4) * possible
         # An image for which all are right draws any; its pair is left out of the loss below.
         hardness = torch.where(usable[:, None], hardness, 1.0)
         other = torch.multinomial(hardness, 1).squeeze(1)
-        each = len(texts.input_ids) // len(other)
+        each = counted.shape[1]
         places = torch.arange(len(texts.input_ids), device=other.device).unflatten(0, (-1, each))
         # Image by image: its own captions, then those of the wrong description; an image's row serves them all.
         both = torch.cat([places, places[other]], dim=1).flatten()
         logits = self.logits(image, text, texts.attention_mask, both).unflatten(0, (-1, 2, each))
-        own, wrong = F.logsigmoid(logits).sum(2).unbind(1)
+        own, wrong = (F.logsigmoid(logits) * torch.stack([counted, counted[other]], dim=1)).sum(2).unbind(1)
         # log(1 − e^s) of a log-probability s: the description is false if any caption of it is.
         false = torch.log(-torch.expm1(wrong[usable].clamp(max=-1e-4)))
         # The same wrong pair is a wrong text for this image and a wrong image for that text.
-        prior = self.likely(text).unflatten(0, (-1, each)).sum(1)
+        prior = (self.likely(text).unflatten(0, (-1, each)) * counted).sum(1)
         for_image = ((wrong - prior[other]) - (own - prior))[usable]
         for_text = (wrong - own[other])[usable]
         ranked = F.softplus(for_image) + F.softplus(for_text)
-        weight = self.params.matching_weight
+        weight, captions = self.params.matching_weight, counted.sum(1).mean()
         return {
-            "matching_loss": -weight * (own.mean() + false.mean()) / (2 * each),
+            "matching_loss": -weight * (own.mean() + false.mean()) / (2 * captions),
             "ranking_loss": weight * ranked.mean() / 2,
             "ranked_right": ((for_image < 0).float() + (for_text < 0).float()).mean() / 2,
         }

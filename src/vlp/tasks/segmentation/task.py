@@ -82,7 +82,6 @@ class Task(base.Task):
             heads=params.heads,
             looks=looks,
         )
-        self._with_regions: dict[str, np.ndarray] = {}
 
     def warm_start(self, objectives: Mapping[str, Head]) -> None:
         """Nothing to take over: what pre-training knows of places comes by way of the backbone's attention."""
@@ -95,9 +94,7 @@ class Task(base.Task):
         Raises:
             ValueError: no record of the split has a region.
         """
-        has = self._rows_with_regions(examples)
-        known = set(has.tolist())
-        rows = [row if row in known else int(rng.choice(has)) for row in rows]
+        rows = self._drawable("regions", examples, rows, rng)
         texts: list[TokenIds] = []
         targets: list[np.ndarray] = []
         owner: list[int] = []
@@ -114,16 +111,6 @@ class Task(base.Task):
             texts={"expression": pad(texts, owner, self.prepared.pad_id)},
             targets={"masks": torch.from_numpy(np.stack(targets)).float()},
         )
-
-    def _rows_with_regions(self, examples: Examples) -> np.ndarray:
-        if examples.split not in self._with_regions:
-            self._with_regions[examples.split] = np.flatnonzero(examples.lengths("regions"))
-        if not len(self._with_regions[examples.split]):
-            raise ValueError(
-                f"{examples.folder}: no record of the split {examples.split!r} has an entry in `regions`: segmentation "
-                "needs expressions with masks; give the source some, or take the task out of params.yaml"
-            )
-        return self._with_regions[examples.split]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy a pixel and Dice a mask."""
@@ -183,7 +170,7 @@ class Task(base.Task):
             ValueError: no record of the split has a region.
         """
         self.eval()
-        has = self._rows_with_regions(examples)
+        has = self._rows_with("regions", examples)
         rows = has if at_most is None else evenly(has, at_most)
         for plan in in_order(len(rows), self.params.evaluation_batch_size):
             some_rows = rows[list(plan.rows)].tolist()
