@@ -6,15 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.settings import Settings
+from service.settings import Settings, is_picture
 from vlp.runtime.predictor import Hit, ImageError, Index, InputError, Predictor, SearchError
-
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
-
-
-def is_picture(name: str) -> bool:
-    """Whether a file of that name in the samples folder is one of its pictures: all else there is nobody's business."""
-    return not name.startswith(".") and Path(name).suffix.lower() in PICTURES
 
 
 class CollectionError(ValueError):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 PREFIX = "VLP_"
 ROOT = Path(__file__).resolve().parent.parent
 """Of the repository, or of a bento's files."""
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
 class SettingsError(ValueError):
@@ -98,3 +99,8 @@ def _line(fault: object) -> str:
 
 def _names() -> list[str]:
     return list(Settings.model_fields)
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of that name in the samples folder is one of its pictures: all else there is nobody's business."""
+    return not name.startswith(".") and Path(name).suffix.lower() in PICTURES

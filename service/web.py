@@ -16,8 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from service import endpoints, metrics, openapi
-from service.collection import is_picture
-from service.settings import read
+from service.settings import is_picture, read
 from vlp.runtime import bundle as bundles
 
 PAGE = Path(__file__).parent / "page"

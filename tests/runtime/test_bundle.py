@@ -13,6 +13,7 @@ import pytest
 
 from support.bundles import write_toy_bundle
 from vlp.runtime.bundle import BundleError, read
+from vlp.runtime.choice import exact
 
 EXACT = "matching/score.npz"
 
@@ -107,7 +108,8 @@ def test_a_manifest_that_is_none_is_refused(bundle: Path, text: str) -> None:
 
 
 def test_outputs_in_32_bits_are_read_and_vouched_for_as_graphs_are(bundle: Path) -> None:
-    assert (plain := read(bundle)).exact(plain.tasks["matching"].parts["score"]) is None
+    plain = read(bundle)
+    assert exact(plain, plain.tasks["matching"].parts["score"]) is None
     np.savez(bundle / "matching" / "score.npz", logit=np.array([1.5, -2.0], np.float32))
     edit_manifest(bundle, lambda manifest: manifest["tasks"]["matching"]["parts"]["score"].update(exact=EXACT))
     with pytest.raises(BundleError, match=r"matching/score\.npz is not in its table"):
@@ -115,11 +117,11 @@ def test_outputs_in_32_bits_are_read_and_vouched_for_as_graphs_are(bundle: Path)
     size = (bundle / EXACT).stat().st_size
     edit_manifest(bundle, lambda manifest: manifest["files"].update({EXACT: {"bytes": size, "sha256": ""}}))
     found = read(bundle, verify=False)
-    assert [array.tolist() for array in found.exact(found.tasks["matching"].parts["score"]) or []] == [[1.5, -2.0]]
+    assert [array.tolist() for array in exact(found, found.tasks["matching"].parts["score"]) or []] == [[1.5, -2.0]]
     for spoilt in (b"no archive", b""):
         (bundle / EXACT).write_bytes(spoilt)
         with pytest.raises(BundleError, match=r"score\.npz: not the outputs of matching/score\.onnx"):
-            found.exact(found.tasks["matching"].parts["score"])
+            exact(found, found.tasks["matching"].parts["score"])
     np.savez(bundle / EXACT, other=np.zeros(2))
     with pytest.raises(BundleError, match=r"score\.npz: not the outputs of matching/score\.onnx"):
-        found.exact(found.tasks["matching"].parts["score"])
+        exact(found, found.tasks["matching"].parts["score"])

@@ -21,9 +21,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
-from zipfile import BadZipFile
-
-import numpy as np
 
 FORMAT = 1
 MANIFEST = "bundle.json"
@@ -96,21 +93,6 @@ class Bundle:
     def path(self, file: str) -> Path:
         """The path of a file of the table."""
         return self.folder / file
-
-    def exact(self, part: Part) -> list[np.ndarray] | None:
-        """The arrays of ``part.exact``, one an output.
-
-        Raises:
-            BundleError: the file is not readable.
-        """
-        if part.exact is None:
-            return None
-        path = self.path(part.exact)
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return [arrays[port.name] for port in part.outputs]
-        except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
-            raise BundleError(f"{path}: not the outputs of {part.file} ({error}); export the bundle again") from None
 
 
 def sha256(path: Path) -> str:

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile
 
 import numpy as np
 
-from vlp.runtime.bundle import BundleError, Part
+from vlp.runtime.bundle import Bundle, BundleError, Part
 from vlp.runtime.session import Engine, check_ports, engine
 
 Runtime = Literal["auto", "onnxruntime", "onnxruntime-cuda", "openvino", "openvino-bf16"]
@@ -135,6 +136,22 @@ def difference(wanted: list[np.ndarray], found: list[np.ndarray]) -> float:
         largest = float(np.abs(one).max(initial=0.0))
         shares.append(float(np.abs(one.astype(np.float64) - other).max(initial=0.0)) / max(largest, 1e-6))
     return max(shares)
+
+
+def exact(bundle: Bundle, part: Part) -> list[np.ndarray] | None:
+    """The arrays of ``part.exact``, one an output; None where the bundle has none.
+
+    Raises:
+        BundleError: the file is not readable.
+    """
+    if part.exact is None:
+        return None
+    path = bundle.path(part.exact)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return [arrays[port.name] for port in part.outputs]
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
+        raise BundleError(f"{path}: not the outputs of {part.file} ({error}); export the bundle again") from None
 
 
 def made_up(part: Part) -> dict[str, np.ndarray]:

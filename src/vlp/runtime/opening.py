@@ -10,7 +10,7 @@ from functools import partial
 from vlp import plugins
 from vlp.runtime.batching import Batching, Turn
 from vlp.runtime.bundle import Bundle, BundleError, Part
-from vlp.runtime.choice import Choice, Runtime, choose
+from vlp.runtime.choice import Choice, Runtime, choose, exact
 from vlp.runtime.inputs import Inputs
 from vlp.runtime.session import Engine, Graph
 from vlp.runtime.tasks.base import Answering
@@ -69,7 +69,7 @@ def _graphs(bundle: Bundle, how: Running) -> tuple[dict[str, dict[str, Graph]], 
     engines = {}
 
     def opened(part: Part) -> tuple[Engine, Choice]:
-        return choose(bundle.path(part.file), part, threads, how.runtime, how.tolerance, bundle.exact(part))
+        return choose(bundle.path(part.file), part, threads, how.runtime, how.tolerance, exact(bundle, part))
 
     # What is measured is measured alone.
     with ThreadPoolExecutor(1 if how.runtime == "auto" else threads, "vlp-opening") as pool:
