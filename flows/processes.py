@@ -61,6 +61,7 @@ class Process:
         for child in family:
             with suppress(psutil.NoSuchProcess):
                 child.kill()
+        psutil.wait_procs(family, timeout=grace_s)  # a killed one, too, is there for a moment
 
     def write(self, path: Path) -> None:
         """Remember it in ``path``."""
