@@ -69,6 +69,9 @@ BENCHMARK_AIMS = {
         "ratios.batch1_vs_torch_eager": (">=", 6.0),
         "ratios.batch1_vs_onnxruntime": (">=", 3.0),
         "ratios.batch8_vs_torch_eager": (">=", 5.0),
+        "ratios.int8_batch1_vs_torch_eager": (">=", 6.0),
+        "ratios.int8_batch1_vs_onnxruntime": (">=", 3.0),
+        "ratios.int8_batch8_vs_torch_eager": (">=", 5.0),
         "cold_start_s": ("<=", 3.0),
         "worker_memory_mb": ("<=", 500.0),
         "environment_mb": ("<=", 700.0),
@@ -76,6 +79,7 @@ BENCHMARK_AIMS = {
     "serving_http": {
         "ratios.rps_vs_plain_service": (">=", 6.0),
         "ratios.p99_vs_plain_service": (">=", 1.0),
+        "ratios.int8_rps_vs_plain_service": (">=", 6.0),
         "overload.lost": ("<=", 0.0),
         "overload.recovered_s": ("<=", 5.0),
     },
