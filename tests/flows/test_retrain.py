@@ -14,7 +14,7 @@ import httpx
 import pytest
 from prefect.states import State
 
-from flows import arrivals, incoming, promotion, settings
+from flows import arrivals, incoming, promotion
 from flows import retrain as module
 from flows.processes import StartError
 from flows.registry import Registry
@@ -49,14 +49,6 @@ def told(monkeypatch) -> Iterator[list[dict[str, str]]]:
         yield found
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture
-def site(project) -> Iterator[Site]:
-    found = Site(project, settings.load(project).serving)
-    yield found
-    for process in [*found.servers().values(), found.front()]:
-        process.stop()
 
 
 def run(project: Path) -> Retrained:
