@@ -116,7 +116,7 @@ test-unit: $(INSTALLED) ## Run the fast tests only
 	@pytest -q -n 3 --dist loadscope --no-loadscope-reorder -m 'not slow and not gpu and not engine and not soak'
 
 .PHONY: serve
-serve: $(INSTALLED) ## Build a bento of the champion's or the newest bundle and serve it: http://127.0.0.1:3000
+serve: $(INSTALLED) ## Build a bento of the version in production, or else of models/bundle, and serve it: http://127.0.0.1:3000
 	@python scripts/bento.py $(if $(BUNDLE),--bundle '$(BUNDLE)') --serve --host '$(HOST)' --port '$(PORT)'
 
 .PHONY: bento

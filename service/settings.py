@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 PREFIX = "VLP_"
 ROOT = Path(__file__).resolve().parent.parent
 """Of the repository, or of a bento's files."""
+KEY_LENGTH = 16
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
@@ -28,7 +29,7 @@ class Settings(BaseModel):
 
     bundle: Path = Field(ROOT / "models" / "bundle", description="the exported bundle that is served")
     api_key: SecretStr | None = Field(
-        None, min_length=16, description="when set, every request but health and the page needs it as a Bearer token"
+        None, description="when set, every request but health and the page needs it as a Bearer token"
     )
     runtime: Literal["auto", "onnxruntime", "onnxruntime-cuda", "openvino", "openvino-bf16"] = Field(
         "onnxruntime", description="what runs the graphs; auto: for each the fastest that agrees, measured at start"
@@ -62,6 +63,8 @@ class Settings(BaseModel):
     def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None and not re.fullmatch("[!-~]+", key.get_secret_value()):
             raise ValueError("only letters, digits and signs of ASCII, without spaces, can be sent in a header")
+        if key is not None and len(key) < KEY_LENGTH:
+            raise ValueError(f"a key has at least {KEY_LENGTH} letters, digits and signs, not {len(key)}")
         return key
 
 

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from ruamel.yaml import YAML
 
 from support import models, scenes
 from vlp.cli import main
 from vlp.data.loading import Plans, Prepared, loader
+from vlp.explain.explainer import Explainer
+from vlp.explaining import PARAMS, PREPARED, TASKS
 from vlp.params import parse
 from vlp.plugins import find
 from vlp.training.determinism import seed_everything
@@ -66,6 +69,19 @@ def test_an_answer_is_explained_by_a_picture_and_a_line_a_word(here, capsys, tas
     assert all("by lot" in line for line in lines)
     shown = np.asarray(Image.open("why.png"))
     assert shown.ndim == 3 and (task == "caption" or shown.shape == (512, 512, 3))
+
+
+def test_the_end_of_a_caption_counts_in_its_score_as_it_does_in_the_bundle_s(here, monkeypatch) -> None:
+    explainer = Explainer(TASKS, PREPARED, PARAMS)
+    task, pixels = explainer.task("captioning"), explainer.pixels(Path("picture.png").read_bytes())
+    monkeypatch.setattr(type(task), "generate", lambda self, grid: torch.tensor([[5, 7, self.end_id, 0]]))
+    said = explainer.caption(pixels)
+    with torch.no_grad():
+        grid = task.model.image_encoder(torch.from_numpy(pixels[None])).tokens
+        read = torch.tensor([[task.begin_id, 5, 7]])
+        sure = task.decoder(grid, read, torch.arange(1)).float().log_softmax(2)[0, [0, 1, 2], [5, 7, task.end_id]]
+    assert said.score == pytest.approx(float(sure.mean().exp()), rel=1e-4)
+    assert len(said.subjects) == 2
 
 
 def test_json_holds_the_map_and_how_far_it_is_believed(here, capsys) -> None:

@@ -49,6 +49,12 @@ def test_a_key_that_no_header_can_hold_is_refused_and_not_repeated(key: str) -> 
     assert key not in str(caught.value)
 
 
+def test_a_short_key_is_told_its_length_and_not_repeated() -> None:
+    with pytest.raises(settings.SettingsError, match=r"VLP_API_KEY: a key has at least 16 letters.*, not 13") as caught:
+        settings.read({"VLP_API_KEY": "fifteen-signs"})
+    assert "fifteen-signs" not in str(caught.value)
+
+
 def test_every_setting_says_what_it_is() -> None:
     assert all(field.description for field in settings.Settings.model_fields.values())
 

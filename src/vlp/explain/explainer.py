@@ -105,16 +105,20 @@ class Explainer:
 
     @torch.no_grad()
     def caption(self, pixels: np.ndarray) -> Said:
-        """What does the picture show? Explained is each token, the one that ends the caption apart."""
+        """What does the picture show? Explained is each token but the one that ends the caption.
+
+        That one counts in the score, as it does in the bundle's (``vlp.runtime.tasks.captioning``).
+        """
         task = self.task("captioning")
         grid = task.model.image_encoder(subjects.pictures(pixels[None])).tokens
         ids = task.generate(grid)[0].tolist()
         written = ids[: ids.index(task.end_id)] if task.end_id in ids else ids
-        names = [str(self.tokenizer.id_to_token(token)) for token in written]
-        found = subjects.words(task, np.array([task.begin_id, *written]), names) if written else []
+        read = [*written, task.end_id] if task.end_id in ids else written
+        names = [str(self.tokenizer.id_to_token(token)) for token in read]
+        found = subjects.words(task, np.array([task.begin_id, *read]), names) if read else []
         sure = [float(subject.probability(pixels[None])[0]) for subject in found]
-        text = self.tokenizer.decode(written, skip_special_tokens=True)
-        return Said(text, float(np.exp(np.mean(np.log(sure)))) if sure else 0.0, tuple(found))
+        score = float(np.exp(np.mean(np.log(sure)))) if sure else 0.0
+        return Said(texts.decode(self.tokenizer, written), score, tuple(found[: len(written)]))
 
 
 def explained(said: Said, pixels: np.ndarray, method: Method, judge: Judge | None = None) -> list[Explained]:
