@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +58,15 @@ def test_our_log_goes_to_standard_error_and_others_speak_only_to_warn():
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert child.stdout == ""
     assert child.stderr == "INFO: told by vlp.x\nINFO: told by __main__\nWARNING: warned\n"
+
+
+@pytest.mark.slow
+def test_a_stage_that_fails_says_its_error_and_no_more(tmp_path: Path):
+    command = [sys.executable, "-m", "vlp.stages.finetune", "matching"]
+    child = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert child.returncode == 1
+    (line,) = child.stderr.splitlines()
+    assert line.startswith("error: ")
 
 
 @pytest.fixture(autouse=True)

@@ -43,14 +43,19 @@ def run(main: Callable[[], None]) -> None:
         main()
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
+        if _STAGE:
+            _end(1)
         raise SystemExit(1) from None
     if _STAGE:
-        _end()
+        _end(0)
 
 
-def _end() -> None:
-    """End this process well, and leave its memory to the system as it is."""
+def _end(status: int) -> None:
+    """End this process well, and leave its memory to the system as it is.
+
+    Taken apart while it is frozen, libraries would call it a leak, line by line, below the error that counts.
+    """
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)

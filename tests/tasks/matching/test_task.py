@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from support import bundles, models, scenes, watching
-from vlp.data.loading import Plans, Prepared, loader
+from vlp.data.loading import Examples, Plans, Prepared, loader
 from vlp.evaluation.cross_validation import METRICS, cross_validate
 from vlp.params import parse
 from vlp.tasks.matching import Params, Task
@@ -168,6 +168,17 @@ def test_data_without_edits_is_held_against_captions_of_other_groups(plain: Prep
     batch = made.collate(plain.split("train"), range(6), np.random.default_rng(0))
     targets = batch.texts["statement"].targets
     assert targets is not None and float(targets.mean()) == 0.5
+
+
+def test_a_split_of_one_group_is_refused_before_anything_is_trained(
+    prepared: Prepared, plain: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = task(plain)
+    made.prepare(plain.split("train"), seed=0)
+    monkeypatch.setattr(Examples, "strings", lambda self, name: ["one"] * len(self))
+    with pytest.raises(ValueError, match="split 'validation' has no caption with a negative: the matching task needs"):
+        made.prepare(plain.split("train"), seed=0)
+    task(prepared).prepare(prepared.split("train"), seed=0)  # edits are negatives, too
 
 
 def test_a_caption_that_another_picture_shares_is_no_negative_of_its_own(tmp_path: Path) -> None:

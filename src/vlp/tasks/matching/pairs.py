@@ -56,10 +56,7 @@ def pairs(examples: Examples, seed: int) -> Pairs:
         hard = filled(edits, nearest_others(true, own, group))
     keep = [i for i in range(len(true)) if easy[i] is not None and hard[i] is not None]
     if not keep:
-        raise ValueError(
-            f"{examples.folder}: split {examples.split!r} has no caption with a negative: the matching task needs "
-            "captions of at least two groups"
-        )
+        raise _no_negatives(examples)
     return Pairs(
         row=np.array([row[i] for i in keep]),
         group=[group[i] for i in keep],
@@ -69,6 +66,28 @@ def pairs(examples: Examples, seed: int) -> Pairs:
         easy=[ids for i in keep if (ids := easy[i]) is not None],
         hard=[ids for i in keep if (ids := hard[i]) is not None],
         edited=np.array([edits[i] is not None for i in keep]),
+    )
+
+
+def require_negatives(examples: Examples) -> None:
+    """Look, before anything is trained, whether ``pairs`` could find any.
+
+    Raises:
+        ValueError: no caption of the split has an edit, and all are of one group.
+    """
+    groups = set()
+    for index in np.flatnonzero(examples.lengths("captions")).tolist():
+        if any(ids is not None for ids in examples.ids("captions", "negative_ids", index)):
+            return
+        groups.add(examples.strings("group")[index])
+    if len(groups) < 2:
+        raise _no_negatives(examples)
+
+
+def _no_negatives(examples: Examples) -> ValueError:
+    return ValueError(
+        f"{examples.folder}: split {examples.split!r} has no caption with a negative: the matching task needs "
+        "captions of at least two groups"
     )
 
 

@@ -31,7 +31,7 @@ from vlp.tasks import base
 from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams, fused_part, image_part, without_picture
 from vlp.tasks.matching import report
 from vlp.tasks.matching.negatives import random_others
-from vlp.tasks.matching.pairs import Pairs, filled, pairs
+from vlp.tasks.matching.pairs import Pairs, filled, pairs, require_negatives
 
 Asked = tuple[np.ndarray, Sequence[TokenIds]]
 """Rows int64 [M], rising, and a text of each."""
@@ -173,6 +173,15 @@ class Task(base.Task):
             return self._probabilities(self._fused(image, some.input_ids, some.attention_mask).float().numpy())
 
         return without_picture(self.model, self.prepared, texts, read)
+
+    def prepare(self, train: Examples, seed: int) -> None:
+        """Nothing to measure; but what is chosen on validation, and judged on test, has something to be told from.
+
+        Raises:
+            ValueError: captions of a split have no negatives.
+        """
+        for split in ("validation", "test"):
+            require_negatives(self.prepared.split(split))
 
     def pairs(self, examples: Examples, seed: int) -> Pairs:
         """As of ``vlp.tasks.matching.pairs``."""
