@@ -94,8 +94,7 @@ def write_int8(folder: Path) -> Path:
         quantization.quantise(plain / listed.file, target / listed.file, seen[part].feeds)
         quantization.keep_exact(predictor.task("matching").graphs[part], target / listed.file)
     entry = json.loads((plain / "bundle.json").read_text(encoding="utf-8"))["tasks"]["matching"]
-    quantization.mark(entry, target)
-    _complete(target, entry)
+    _complete(target, quantization.marked(entry, target))
     return target
 
 

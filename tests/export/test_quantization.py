@@ -138,8 +138,7 @@ def test_what_32_bits_gave_is_kept_beside_the_graph_of_eight(rows: Path, tmp_pat
     entry = {"parts": {name: {"file": f"{name}.onnx"} for name in ("rows", "other")}}
     quantization.keep_exact(Graph(part, engine("onnxruntime", rows, 1)), tmp_path / "light" / "rows.onnx")
     quantization.keep_exact(Graph(part, Broken()), tmp_path / "light" / "other.onnx")
-    quantization.mark(entry, tmp_path / "light")
-    assert entry == {
+    assert quantization.marked(entry, tmp_path / "light") == {
         "weights": "int8",
         "parts": {"rows": {"file": "rows.onnx", "exact": "rows.npz"}, "other": {"file": "other.onnx"}},
     }

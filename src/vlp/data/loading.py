@@ -57,6 +57,7 @@ class Examples:
         self._starts = np.cumsum([0, *(chunk.num_rows for chunk in self._chunks)])
         self._columns: dict[tuple[int, str, str], _TextColumn] = {}
         self._strings: dict[str, list[str]] = {}
+        self._most: dict[str, int] = {}
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -122,6 +123,12 @@ class Examples:
         """int64 [rows]: how many entries each row has in ``captions``, ``questions`` or ``regions``."""
         offsets = [chunk.column(column).offsets.to_numpy() for chunk in self._chunks]
         return np.concatenate([np.diff(each) for each in offsets] or [np.empty(0)]).astype(np.int64)
+
+    def most(self, column: str) -> int:
+        """The largest of these ``lengths``; 0 without a row."""
+        if column not in self._most:
+            self._most[column] = int(self.lengths(column).max(initial=0))
+        return self._most[column]
 
     def masks(self, index: int) -> list[np.ndarray]:
         """The masks of one row's regions, each bool [S, S], in the order of their expressions."""

@@ -127,12 +127,13 @@ def lighten(
                     quantise(plain / listed["file"], trial / listed["file"], feeds)
                     feeds.clear()  # caches of keys and values are large
                     keep_exact(predictor.task(task).graphs[part], trial / listed["file"])
-        bundle.write(trial, replace(contents, tasks=_marked(contents.tasks)))
+        tasks = {task: marked(entry, trial) for task, entry in contents.tasks.items()}
+        bundle.write(trial, replace(contents, tasks=tasks))
         predictor = Predictor.open(trial, verify=False)
         for task, entry in contents.tasks.items():
             found[task] = tried(partial(measure, task, predictor), limits)
             if found[task].kept:
-                mark(entry, trial)
+                entry.update(tasks[task])
                 for part in entry["parts"].values():
                     for file in (part["file"], part.get("exact")):
                         if file is not None:
@@ -209,13 +210,13 @@ def keep_exact(plain: Graph, target: Path) -> None:
     np.savez(target.with_suffix(EXACT), allow_pickle=False, **outputs)
 
 
-def mark(entry: dict[str, Any], folder: Path) -> None:
-    """Say in a task's entry of ``bundle.json`` that its graphs, which ``folder`` holds, are of eight bits."""
-    entry["weights"] = KIND
-    for part in entry["parts"].values():
+def marked(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A task's entry of ``bundle.json`` that says that its graphs, which ``folder`` holds, are of eight bits."""
+    parts: dict[str, dict[str, Any]] = {}
+    for name, part in entry["parts"].items():
         exact = Path(part["file"]).with_suffix(EXACT)
-        if (folder / exact).is_file():
-            part["exact"] = exact.as_posix()
+        parts[name] = {**part, "exact": exact.as_posix()} if (folder / exact).is_file() else dict(part)
+    return {**entry, "weights": KIND, "parts": parts}
 
 
 def _rectified(graph: onnx.GraphProto, products: set[str]) -> list[str]:
@@ -254,10 +255,6 @@ class _Reader(CalibrationDataReader):
 
     def get_next(self) -> Feeds | None:
         return next(self._feeds, None)
-
-
-def _marked(tasks: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {name: {**entry, "weights": KIND} for name, entry in tasks.items()}
 
 
 @contextmanager

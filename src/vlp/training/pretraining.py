@@ -96,7 +96,6 @@ class Pretraining(nn.Module):
         self.captions_per_image = params.captions_per_image
         self.prepared = prepared
         self.active = list(self.heads.values())
-        self._most_captions: dict[str, int] = {}
 
     def begin(self, phase: Phase) -> None:
         """Train what these objectives reach, and hold the rest as it is."""
@@ -130,9 +129,7 @@ class Pretraining(nn.Module):
 
     def _image_keys(self, examples: Examples, rows: Sequence[int]) -> Tensor:
         """Int64 [B, C]: keys of all captions of each image. C is the split's: processes share their rows."""
-        if examples.split not in self._most_captions:
-            self._most_captions[examples.split] = int(examples.lengths("captions").max(initial=1))
-        found = torch.full((len(rows), self._most_captions[examples.split]), -1, dtype=torch.int64)
+        found = torch.full((len(rows), examples.most("captions")), -1, dtype=torch.int64)
         for place, row in enumerate(rows):
             keys = [_key(ids) for ids in examples.ids("captions", "ids", row) if ids is not None]
             found[place, : len(keys)] = torch.tensor(keys, dtype=torch.int64)

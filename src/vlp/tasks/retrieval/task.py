@@ -74,7 +74,6 @@ class Task(base.Task):
         self.prior = nn.Linear(model.text_width, 1)
         nn.init.zeros_(self.prior.weight)
         nn.init.zeros_(self.prior.bias)
-        self._most: dict[str, int] = {}
 
     def warm_start(self, objectives: Mapping[str, Head]) -> None:
         """Start from the contrastive objective's projections and the matching objective's head."""
@@ -98,7 +97,7 @@ class Task(base.Task):
             ValueError: no image of the split has a caption.
         """
         rows = self._drawable("captions", examples, rows, rng)
-        each = self._each(examples)
+        each = min(self.params.captions_per_query, examples.most("captions"))
         counted: list[list[bool]] = []
         texts: list[TokenIds] = []
         keys: list[frozenset[bytes]] = []
@@ -117,12 +116,6 @@ class Task(base.Task):
             texts={"caption": pad(texts, owner, self.prepared.pad_id)},
             targets={"right": right, "counted": torch.tensor(counted)},
         )
-
-    def _each(self, examples: Examples) -> int:
-        """C: how many captions of an image a batch of this split holds."""
-        if examples.split not in self._most:
-            self._most[examples.split] = int(examples.lengths("captions").max())
-        return min(self.params.captions_per_query, self._most[examples.split])
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Contrastive loss both ways, and matching of right pairs against the hardest wrong ones."""
