@@ -53,7 +53,7 @@ from vlp.training.resume import History, Run, Trained
 CPU = torch.device("cpu")
 PARTS = ("default", "full", "loading", "checkpoints", "scaling", "profile")
 WIDE = 32
-"""Pairs a step of the full-size model: what every step pays for its 135 million weights is shared by four times more."""
+"""Pairs a step of the full-size model: four times as many share what a step pays for its 135 million weights."""
 
 
 def main() -> None:

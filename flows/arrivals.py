@@ -20,7 +20,7 @@ SETTLE_S = 5.0
 """Data that changes within this is still being copied."""
 
 
-@flow(name="arrivals", on_failure=[notifications.on_failure], on_crashed=[notifications.on_failure])
+@flow(name="arrivals", on_failure=[notifications.on_new_failure], on_crashed=[notifications.on_new_failure])
 def arrivals(project: str = ".", settle_s: float = SETTLE_S) -> bool:
     """Emit ``vlp.data.arrived`` if there are data that no retraining knows of (``incoming.is_news``).
 

@@ -25,6 +25,8 @@ from flows.settings import Settings
 from flows.standing import FOLDER
 
 POOL = "vlp"
+DEPLOYED = FOLDER / "deployed"
+"""Is there while the server has the deployments of prefect.yaml."""
 READY_S = 300.0
 KEEP_EVERY_S = 5.0
 MUTE_S = 60.0
@@ -76,6 +78,7 @@ def up(project: Path) -> str:
 def _up(project: Path, chosen: Settings) -> str:
     failures: list[Exception] = []
     api = ""
+    _keeper(project)  # before all else: what cannot start now, it tries again
     with _apart(failures):
         api = _orchestrate(project, chosen)
     site = Site(project, chosen.serving)
@@ -86,8 +89,15 @@ def _up(project: Path, chosen: Settings) -> str:
 
 
 def _orchestrate(project: Path, chosen: Settings) -> str:
-    """Server, deployments, worker and keeper; the address of the server."""
+    """Server, deployments and worker; the address of the server."""
     api = os.environ.get("PREFECT_API_URL") or _server(project, chosen)
+    _deploy(project, api)
+    _worker(project, api)
+    return api
+
+
+def _deploy(project: Path, api: str) -> None:
+    (project / DEPLOYED).unlink(missing_ok=True)
     standing.check_login(api)
     environment = commands.python_environment(project) | _client(api)
     pool = ["work-pool", "create", POOL, "--type", "process", "--overwrite"]
@@ -95,11 +105,12 @@ def _orchestrate(project: Path, chosen: Settings) -> str:
     with schedules.kept(project, api):
         commands.run(["prefect", "--no-prompt", "deploy", "--all"], project, environment=environment)
     lost.watch(api)
-    _worker(project, api)
-    # It is here before what is in production: where that cannot start now, the keeper tries again.
-    keep = [sys.executable, "-m", "flows.local", "keep"]
-    _start(project, "keeper", keep, api, dict(os.environ) | {"PYTHONPATH": environment["PYTHONPATH"]})
-    return api
+    (project / DEPLOYED).touch()
+
+
+def _keeper(project: Path) -> None:
+    environment = dict(os.environ) | {"PYTHONPATH": commands.python_environment(project)["PYTHONPATH"]}
+    _start(project, "keeper", [sys.executable, "-m", "flows.local", "keep"], "", environment)
 
 
 def down(project: Path) -> list[str]:
@@ -125,8 +136,8 @@ def _down(project: Path) -> list[str]:
         raise BusyError(
             f"{error}, when it is over: Prefect's server and what serves still run; ended: {so_far}"
         ) from None
-    for record in (project / FOLDER).glob("*.json"):
-        record.unlink()
+    for record in (*(project / FOLDER).glob("*.json"), project / DEPLOYED):
+        record.unlink(missing_ok=True)
     return ended
 
 
@@ -197,6 +208,9 @@ def _revive_prefect(project: Path, chosen: Settings, mute_since: float | None) -
         if server is None:
             yield "the server"
         api = _server(project, chosen)
+    if not (project / DEPLOYED).exists():  # `up` could not
+        yield "the schedule"
+        _deploy(project, api)
     if processes.read(project / FOLDER / "worker.json") is None:
         yield "the worker"
         _worker(project, api)

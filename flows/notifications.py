@@ -14,7 +14,10 @@ from typing import Any, Literal
 
 import httpx
 from prefect.blocks.core import Block
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.orchestration import get_client
+from prefect.client.schemas import filters
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 
 from flows import secrets, settings
 from flows.settings import Notifications
@@ -56,3 +59,27 @@ def on_failure(flow: object, flow_run: FlowRun, state: State[Any]) -> None:  # n
     """Prefect's hook for a flow that failed or crashed."""
     root = Path(str(flow_run.parameters.get("project", "."))).resolve()
     tell(settings.load(root).notifications, "failed", f"{flow_run.name} {state.name}", state.message or "")
+
+
+def on_new_failure(flow: object, flow_run: FlowRun, state: State[Any]) -> None:
+    """The same for a flow that looks every few minutes: what stopped the run before as well has been told."""
+    if state.message is None or state.message != _failure_before(flow_run):
+        on_failure(flow, flow_run, state)
+
+
+def _failure_before(flow_run: FlowRun) -> str | None:
+    """What the last run of the same flow that ended before ``flow_run`` failed for; None if it did not."""
+    ended = filters.FlowRunFilterStateType(any_=[StateType.COMPLETED, StateType.FAILED, StateType.CRASHED])
+    try:
+        with get_client(sync_client=True) as client:
+            runs = client.read_flow_runs(
+                flow_filter=filters.FlowFilter(id=filters.FlowFilterId(any_=[flow_run.flow_id])),
+                flow_run_filter=filters.FlowRunFilter(state=filters.FlowRunFilterState(type=ended)),
+                sort=FlowRunSort.START_TIME_DESC,
+                limit=2,
+            )
+    except Exception as error:  # noqa: BLE001 - a server that does not answer must not hide the failure
+        logger.error("not known whether it is new: %s", secrets.hide(str(error)))
+        return None
+    before = next((run.state for run in runs if run.id != flow_run.id), None)
+    return None if before is None or before.type is StateType.COMPLETED else before.message

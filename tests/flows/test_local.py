@@ -126,13 +126,47 @@ def taken(monkeypatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("taken")
 @pytest.mark.parametrize("start", [local.up, lambda project: list(local.revive(project))], ids=["up", "keeper"])
-def test_where_prefects_server_cannot_start_the_model_is_served_and_the_reason_is_told(project, site, start):
+def test_where_prefects_server_cannot_start_the_model_is_served_and_the_reason_is_told(
+    project, site, start, monkeypatch
+):
+    monkeypatch.setattr(local, "_keeper", lambda _: None)  # its turn is the next test's
     registry = Registry(project, "vlp")
     registry.assign(registry.register(pipelines.git(project, "rev-parse", "HEAD")))
     with pytest.raises(processes.StartError, match="change PREFECT_SERVER_API_PORT"):
         start(project)
     assert site.servers().keys() == {site.target()} == {"v0.0.1"}
     assert httpx.get(site.front().url + "/readyz", trust_env=False).status_code == 200
+
+
+def test_what_up_could_not_start_the_keeper_tries_again_and_what_is_served_it_keeps(standalone, taken, site):
+    registry = Registry(standalone, "vlp")
+    registry.assign(registry.register(pipelines.git(standalone, "rev-parse", "HEAD")))
+    try:
+        with pytest.raises(processes.StartError, match="change PREFECT_SERVER_API_PORT"):
+            local.up(standalone)
+        keeper, (first,) = processes.read(standalone / FOLDER / "keeper.json"), site.servers().values()
+        assert keeper is not None
+        first.stop()
+        wait_until(
+            lambda: [each.pid for each in site.servers().values()] not in ([], [first.pid]), "nobody starts it again"
+        )
+        told = standalone / FOLDER / "keeper.log"
+        wait_until(lambda: "change PREFECT_SERVER_API_PORT" in told.read_text(), "it does not try")
+    finally:
+        assert {"keeper", "front"} <= set(local.down(standalone))
+    assert of_project(standalone) == []
+
+
+def test_what_up_could_not_deploy_the_keeper_deploys(project, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    done: list[str] = []
+    monkeypatch.setattr(local, "_worker", lambda *_: done.append("worker"))
+    monkeypatch.setattr(local, "_revive_site", lambda *_: iter(()))
+    monkeypatch.setattr(local, "_deploy", lambda project, api: done.append(api) or (project / local.DEPLOYED).touch())
+    (project / FOLDER).mkdir(parents=True)
+    assert list(local.revive(project)) == ["the schedule", "the worker"]
+    assert list(local.revive(project)) == ["the worker"]
+    assert done == ["http://127.0.0.1:1/api", "worker", "worker"]
 
 
 @pytest.mark.usefixtures("taken")

@@ -8,7 +8,7 @@ import logging
 import pytest
 from ruamel.yaml import YAML
 
-from flows import notifications
+from flows import arrivals, notifications
 from flows.settings import Notifications
 from support.pipelines import PROJECT
 
@@ -85,9 +85,27 @@ def test_a_saved_block_is_told(tmp_path, monkeypatch):
     assert heard == [b'{"text":"v2: is in production"}']
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")
+def test_a_look_that_fails_again_and_again_is_told_once_until_it_succeeds_or_fails_otherwise(project, monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr(notifications, "tell", lambda _, event, subject, text: told.append(text))
+    for why in ("it is locked", "it is locked", None, "it is locked", "it is gone"):
+
+        def look(_: object, why: str | None = why) -> str:
+            if why is not None:
+                raise OSError(why)
+            return ""
+
+        monkeypatch.setattr(arrivals.incoming, "fingerprint", look)
+        arrivals.arrivals(str(project), return_state=True)
+    assert [text.rpartition(": ")[2] for text in told] == ["it is locked", "it is locked", "it is gone"]
+
+
 def test_every_deployment_tells_of_its_failure_and_its_crash():
     deployments = YAML(typ="safe").load(PROJECT / "prefect.yaml")["deployments"]
     for entrypoint in (each["entrypoint"] for each in deployments):
         path, name = entrypoint.split(".py:")
         found = getattr(importlib.import_module(path.replace("/", ".")), name)
-        assert found.on_failure_hooks == found.on_crashed_hooks == [notifications.on_failure], entrypoint
+        hook = notifications.on_new_failure if name == "arrivals" else notifications.on_failure
+        assert found.on_failure_hooks == found.on_crashed_hooks == [hook], entrypoint
