@@ -76,6 +76,7 @@ def test_every_fold_has_another_test_split_and_mean_and_deviation_are_told(repos
     [
         (["--folds", "1"], "two or more are needed"),
         (["--set", "split.test=0.3"], "--set split.test: the folds decide it"),
+        (["--set", "split={validation: 0.1, train: 0.5}"], "--set split.train: the folds decide it"),
         (["captioning"], "captioning: no such task in params.yaml, which has matching, vqa"),
     ],
 )

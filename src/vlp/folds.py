@@ -8,9 +8,11 @@ second call runs only what is missing. The cheap way, a linear head on frozen fe
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from vlp import worktrees
@@ -46,7 +48,7 @@ def run(project: Path, folds: int, tasks: Sequence[str], settings: Sequence[str]
     known = list(read(project / worktrees.PARAMS_FILE)["tasks"])
     if unknown := sorted(set(tasks) - set(known)):
         raise FoldsError(f"{', '.join(unknown)}: no such task in params.yaml, which has {', '.join(known)}")
-    _check(settings)
+    _check(project, settings)
     wanted = list(dict.fromkeys(tasks)) or known
     each = [_fold(project, number, folds, wanted, settings) for number in range(folds)]
     found = {task: _summary([one[task] for one in each]) for task in wanted}
@@ -54,16 +56,20 @@ def run(project: Path, folds: int, tasks: Sequence[str], settings: Sequence[str]
     return found
 
 
-def _check(settings: Sequence[str]) -> None:
+def _check(project: Path, settings: Sequence[str]) -> None:
     """Refuse what the folds decide.
 
     Raises:
-        FoldsError: a setting is of the shares of the splits.
+        FoldsError: a setting changes the shares of the splits.
+        OverlayError: a setting cannot be applied.
     """
-    decided = {f"split.{name}" for name in ("train", "test", "turn", "official")}
-    for setting in settings:
-        if (name := setting.partition("=")[0].strip()) in decided:
-            raise FoldsError(f"--set {name}: the folds decide it; leave it out (--folds says how many there are)")
+    with TemporaryDirectory() as folder:
+        tried = Path(shutil.copy(project / worktrees.PARAMS_FILE, folder))
+        apply(None, settings, tried)
+        before, after = (read(path)["split"] for path in (project / worktrees.PARAMS_FILE, tried))
+    for name in ("train", "test", "turn", "official"):
+        if after.get(name) != before.get(name):
+            raise FoldsError(f"--set split.{name}: the folds decide it; leave it out (--folds says how many there are)")
 
 
 def _fold(

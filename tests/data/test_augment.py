@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,6 +57,18 @@ def test_a_mirrored_row_has_its_picture_texts_and_tokens_turned_together(prepare
                 assert (after == (before[:, ::-1] if flip else before)).all()
             flips += flip
     assert flips > 10
+
+
+@pytest.mark.parametrize("change", [{"crop": (3, 5, 50, 50)}, {"angle": 20.0}], ids=["crop", "angle"])
+def test_a_small_mask_stays_where_its_picture_is(change: dict[str, Any]) -> None:
+    apart = []
+    for top, left in ((20, 22), (25, 31), (33, 27), (38, 40)):
+        mask = np.zeros((64, 64), bool)
+        mask[top : top + 7, left : left + 7] = True
+        image = torch.from_numpy(np.repeat(np.uint8(255) * mask[..., None], 3, axis=2))
+        shown = Change(**change).picture(image).numpy()[..., 0].astype(float)
+        apart.append(np.subtract(ndimage.center_of_mass(Change(**change).mask(mask)), ndimage.center_of_mass(shown)))
+    assert np.abs(np.mean(apart, axis=0)).max() < 0.15  # of a pixel
 
 
 def test_a_mask_moves_with_its_picture() -> None:

@@ -44,6 +44,17 @@ def _images(count: int, size: int) -> Tensor:
     return torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8)
 
 
+def test_the_first_published_weights_count_no_batches_and_are_read_too(tmp_path: Path) -> None:
+    network = _published(torchvision_models.resnet18(weights=None), tmp_path / "new.pth")
+    old = {name: each for name, each in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    torch.save(old, tmp_path / "old.pth")
+    encoders = [ImageEncoder(_params(), 64).eval() for _ in range(2)]
+    for encoder, name in zip(encoders, ("new.pth", "old.pth"), strict=True):
+        encoder.load_published(tmp_path / name)
+    new, found = (encoder.state_dict() for encoder in encoders)
+    assert all(torch.equal(found[name], each) for name, each in new.items())
+
+
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
 @pytest.mark.parametrize("stages", [4, 3])
 def test_published_weights_give_torchvisions_own_features(tmp_path: Path, ending: str, stages: int) -> None:

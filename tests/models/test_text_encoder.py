@@ -107,6 +107,13 @@ def test_another_activation_is_named(published: Path) -> None:
         _encoder().load_published(published)
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"hidden_size": "many"}'])
+def test_a_configuration_that_is_none_is_named(published: Path, content: str) -> None:
+    (published / "config.json").write_text(content)
+    with pytest.raises(WeightsError, match=r"config\.json: "):
+        _encoder().load_published(published)
+
+
 def test_a_missing_and_an_unknown_tensor_are_named(published: Path) -> None:
     tensors = load_file(published / "model.safetensors")
     del tensors["bert.pooler.dense.bias"]

@@ -31,7 +31,7 @@ def test_a_missing_file_and_an_unknown_ending_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
-@pytest.mark.parametrize("content", [b"", b"not a weights file", b"\x80\x02}q\x00"])
+@pytest.mark.parametrize("content", [b"", b"not a weights file", b"hello", b"\x80\x02}q\x00"])
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=rf"{name}: not a readable weights file"):

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,22 @@ def test_any_script_is_welcome_where_none_is_listed() -> None:
 )
 def test_the_script_is_that_of_most_letters(text: str, name: str) -> None:
     assert script(text) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("a" + "\u0301\u0323" * 400_000, ""), ("a" * 800_000 + "@", "too_long"), ("a@" * 400_000, "too_long")],
+    ids=["marks", "letters", "addresses"],
+)
+def test_a_text_of_any_length_is_judged_in_a_time_that_grows_with_it(text: str, found: str) -> None:
+    began = time.process_time()
+    assert problem(text, params(urls="refuse")).partition(":")[0] == found
+    assert time.process_time() - began < 5  # where it grows with the square: minutes
+
+
+def test_marks_and_punctuation_are_no_words() -> None:
+    assert words("ที่นี่") == 2
+    assert words("你好，世界") == 4
 
 
 def test_scripts_without_spaces_count_each_character_as_a_word() -> None:

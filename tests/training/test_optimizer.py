@@ -10,6 +10,7 @@ from torch import nn
 from transformers import get_scheduler
 
 from support.models import recipe
+from vlp.models.attention import Counting, GridEmbedding
 from vlp.params import ParamsError
 from vlp.training.engine import Engine
 from vlp.training.optimizer import optimizer, parameter_groups
@@ -21,6 +22,14 @@ def test_matrices_decay_and_biases_norms_and_embeddings_do_not() -> None:
     assert decayed["weight_decay"] == 0.1 and plain["weight_decay"] == 0.0
     assert [tuple(p.shape) for p in decayed["params"]] == [(2, 2)]  # type: ignore[attr-defined]
     assert len(plain["params"]) == 4  # type: ignore[arg-type]
+
+
+def test_what_is_added_and_not_multiplied_does_not_decay_whatever_its_shape() -> None:
+    grid, counting = GridEmbedding(6, 8, (2, 3)), Counting(8, heads=2, size=4)
+    decayed, plain = parameter_groups(nn.ModuleList([grid, counting]), 0.1, 1e-3)
+    assert decayed["weight_decay"] == 0.1 and plain["weight_decay"] == 0.0
+    assert {id(each) for each in (grid.rows, grid.columns, counting.closed)} <= {id(each) for each in plain["params"]}  # type: ignore[attr-defined]
+    assert all(each.ndim == 2 for each in decayed["params"])  # type: ignore[attr-defined]
 
 
 def test_a_part_of_the_backbone_can_learn_more_slowly() -> None:

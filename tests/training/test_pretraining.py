@@ -279,6 +279,20 @@ def test_a_phase_that_fuses_nothing_leaves_the_fusion_block_alone(prepared: Prep
     assert all(torch.equal(value, before[name]) for name, value in module.model.fusion.state_dict().items())
 
 
+def test_norms_of_a_fusion_block_that_nothing_trains_do_not_follow_the_batches(prepared: Prepared) -> None:
+    seed_everything(0)
+    own = {"contrastive": OBJECTIVES["contrastive"]}
+    film = {"name": "film", "hidden": 16, "layers": 1, "dropout": 0.0}
+    module = Pretraining(models.model(prepared, film), params(2, own), prepared)
+    phase = params(2, own).phases["all"]
+    module.begin(phase)
+    before = {name: value.clone() for name, value in module.model.fusion.state_dict().items()}
+    train = prepared.split("train")
+    fit(module, loader(train, module.collate, Plans(len(train), 8, 2, 1), seed=1), phase.training, module.weights)
+    assert any("running_mean" in name for name in before)
+    assert all(torch.equal(value, before[name]) for name, value in module.model.fusion.state_dict().items())
+
+
 def test_an_objective_s_weight_holds_for_all_its_losses(prepared: Prepared) -> None:
     module = begun(prepared, {"matching": {**OBJECTIVES["matching"], "weight": 0.25}}, ["matching"])
     assert module.weights == {"itm_loss": 0.25, "pair_loss": 0.25, "word_loss": 0.25}

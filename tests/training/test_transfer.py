@@ -13,6 +13,7 @@ import torch
 
 from support import models, scenes
 from vlp.data.loading import Plans, Prepared, loader
+from vlp.models.weights import WeightsError
 from vlp.params import parse
 from vlp.tasks.captioning import Params as CaptioningParams
 from vlp.tasks.captioning import Task as Captioning
@@ -164,6 +165,18 @@ def test_a_task_starts_from_pre_training_from_nothing_or_from_a_folder(prepared:
     params = task(prepared, start=str(tmp_path / "nowhere")).params.transfer
     with pytest.raises(OSError, match=r"nowhere: no such folder, given as transfer\.start"):
         start(params, tmp_path / "pretrained", prepared)
+    with pytest.raises(OSError, match=r"empty: no config\.json: not a backbone"):
+        (tmp_path / "empty").mkdir()
+        start(task(prepared, start=str(tmp_path / "empty")).params.transfer, tmp_path / "pretrained", prepared)
+    for content, kind in (('{"model_type": "bert"}', "'bert'"), ("[]", "None"), ("{", "None")):
+        (tmp_path / "empty" / "config.json").write_text(content)
+        with pytest.raises(ValueError, match=rf"empty/config\.json: model_type is {kind}, a backbone's 'vlp'"):
+            start(task(prepared, start=str(tmp_path / "empty")).params.transfer, tmp_path / "pretrained", prepared)
+    (tmp_path / "pretrained" / "objectives").mkdir()
+    (tmp_path / "pretrained" / "objectives" / "matching.safetensors").write_bytes(b"cut")
+    with pytest.raises(WeightsError, match=r"matching\.safetensors: not a readable weights file"):
+        start(task(prepared).params.transfer, tmp_path / "pretrained", prepared)
+    (tmp_path / "pretrained" / "objectives" / "matching.safetensors").unlink()
     prepared.image_size, size = 96, prepared.image_size
     try:
         with pytest.raises(ValueError, match=r"config\.json: image_size is 64, the prepared data's 96"):

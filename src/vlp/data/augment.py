@@ -105,12 +105,14 @@ class Change:
         from torchvision.transforms.v2 import functional as F
 
         size = list(image.shape[-2:])
+        # Torch's nearest takes the pixel above and to the left; bilinear, and the exact one, look at centres.
+        exact = F.InterpolationMode.NEAREST_EXACT if how is F.InterpolationMode.NEAREST else how
         if self.flip:
             image = F.horizontal_flip(image)
         if self.angle:  # expanded, so that nothing leaves the picture
-            image = F.resize(F.rotate(image, self.angle, how, expand=True, fill=fill), size, how, antialias=False)
+            image = F.resize(F.rotate(image, self.angle, how, expand=True, fill=fill), size, exact, antialias=False)
         if self.crop:
-            image = F.resized_crop(image, *self.crop, size, how, antialias=False)
+            image = F.resized_crop(image, *self.crop, size, exact, antialias=False)
         return image
 
 

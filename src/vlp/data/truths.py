@@ -17,27 +17,34 @@ def _words(text: str) -> re.Pattern[str]:
 _DIRECTIONS = _words("""
     left right (?:left|right)(?:most|wards?|-hand|-most|-side) above below under underneath beneath over top bottom
     up down upper lower higher highest lowest up(?:side|right|wards?) downwards? beside next_to vertical(?:ly)?
-    horizontal(?:ly)? diagonal(?:ly)? tilted slanted leaning rotated turned level corners? edges? sides? rows?
+    horizontal(?:ly)? diagonal(?:ly)? tilt(?:s|ed|ing)? slant(?:s|ed|ing)? lean(?:s|ed|ing|t)? crooked(?:ly)? askew
+    slop(?:es?|ed|ing) inverted flipped rotated turned level corners? edges? sides? rows?
     columns? position where direction pointing points? facing north(?:ern)? south(?:ern)? east(?:ern)? west(?:ern)?
     (?:(?:counter|anti)-?)?clockwise clock o'clock angle straight stand(?:s|ing)? lying lies hanging hangs falling
 """)
-_CHIRAL = _words("""
+_CHIRAL = _words(r"""
     texts? letters? words? writing written reads? reading says? saying signs? logos? labels? numbers? digits? digital
-    clocks? watch maps? books? titles? license plates? screens? posters? mirrors? mirrored east(?:ern)? west(?:ern)?
+    clocks? times? o'clock \d+:\d\d
+    watch maps? books? titles? license plates? screens? posters? mirrors? mirrored east(?:ern)? west(?:ern)?
     (?:(?:counter|anti)-?)?clockwise spelled spells? spelling flags? where position direction
 """)
 _COLOURS = _words("""
-    colou?r(?:s|ed|ful|less|ing)? red reddish orange yellow(?:ish)? green(?:ish)? blue bluish purple violet
-    pink(?:ish)? brown(?:ish)? black white whitish gr[ae]y(?:ish)? beige tan cyan magenta turquoise teal maroon navy
+    [a-z]*colou?r(?:s|ed|ful|less|ing)? reds? reddish oranges? yellow(?:s|ish)? green(?:s|ish)? blues? bluish
+    purples? violets? pink(?:s|ish)? brown(?:s|ish)? blacks? whites? whitish gr[ae]y(?:s|ish)? beige tan(?:ned)? cyan
+    magenta turquoise teal maroon navy burgundy aqua azure fuchsia mauve plum lime mint mustard amber emerald ruby
+    sapphire jade rose coral charcoal chocolate caramel chestnut cobalt ochre taupe rust(?:y)? pastel
     gold(?:en)? silver(?:y)? bronze copper indigo lavender lilac crimson scarlet ivory cream khaki olive peach salmon
     blonde? ginger brunette bright(?:er|est|ly)? dark(?:er|est)? light(?:er|est)? lit pale vivid faded monochrome
     sepia shade tint hue rainbow neon night day dawn dusk sunny sunset sunrise cloudy shadows? ripe unripe skin tone
 """)
 _PARTS = _words(r"""
-    no not none without nothing nobody never only all every each both any zero one two three four five six seven eight
-    nine ten dozen several many few fewer more most less least pair couple group how number count \d+ and between
-    among around near far front behind background foreground middle centre center large(?:r|st)? big(?:ger|gest)?
-    small(?:er|est)? little tall(?:er|est)? close-up with in on
+    no not none without nothing nobody never neither nor cannot [a-z]+n't only all every each both any alone lone
+    zero one two three four five six seven eight nine ten eleven twelve [a-z]+teen [a-z]+ty [a-z]+ty-[a-z]+
+    hundreds? thousands? dozens? single double triple twins? trio duo half halves first second third last
+    several many few fewer more most less least pairs? couple groups? how number count \d+ and between
+    among around near far front behind background foreground middle centre center inside outside within at by against
+    along alongside across through into onto atop off away towards? past surround(?:s|ed|ing)?
+    large(?:r|st)? big(?:ger|gest)? small(?:er|est)? little tall(?:er|est)? close-up with in on
 """)
 
 # Left and right as directions: "on the left", "to the far left of", "left side", "leftmost"; not "the right time".
@@ -48,6 +55,10 @@ _SIDE = re.compile(
     r"|(?P<two>left|right)(?=most|-hand | (?:of|side|half|corner|edge)(?![a-z]))"
     r")"
 )
+_NO_SIDE = _words("""
+    right_side_up right_of_way
+    (?:what|whatever|all|nothing|anything|something|little|much|none|that)(?:_is|_was|'s)?_left_of
+""")
 _ANY_SIDE = re.compile(r"(?<![a-z])(?:left|right)")
 _OPPOSITE = {"left": "right", "right": "left"}
 
@@ -59,7 +70,7 @@ def mirrored(text: str) -> str | None:
         text: cleaned.
     """
     lower = text.lower()
-    if not text.isascii() or _CHIRAL.search(lower):
+    if not text.isascii() or _CHIRAL.search(lower) or _NO_SIDE.search(lower):
         return None
     spans = [match.span(name) for match in _SIDE.finditer(lower) for name in ("one", "two") if match[name]]
     if len(spans) != len(_ANY_SIDE.findall(lower)):

@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from vlp.models.weights import WeightsError
 
 _ROWS = "rows"
 """Where a file says so: JSON among the metadata of safetensors."""
@@ -42,7 +44,14 @@ def write(head: Head, path: Path) -> None:
 
 
 def read(path: Path) -> Head:
-    """What ``write`` wrote."""
-    with safe_open(path, "pt") as file:
-        about = file.metadata() or {}
-        return Head({name: file.get_tensor(name) for name in file.keys()}, json.loads(about.get(_ROWS, "[]")))  # noqa: SIM118
+    """What ``write`` wrote.
+
+    Raises:
+        WeightsError: it is damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            return Head({name: file.get_tensor(name) for name in file.keys()}, json.loads(about.get(_ROWS, "[]")))  # noqa: SIM118
+    except (SafetensorError, ValueError) as error:
+        raise WeightsError(f"{path}: not a readable weights file ({' '.join(str(error).split())[:200]})") from None

@@ -170,14 +170,15 @@ class ImageEncoder(nn.Module):
         """Fill the network from a state_dict in torchvision's format.
 
         ``fc.*`` (the ImageNet classifier) and the stages beyond those kept are left out; every other
-        tensor must fit.
+        tensor must fit. Files of before 2018 do not count their norms' batches, and later ones were trained from them.
 
         Raises:
             WeightsError: it does not.
         """
         left_out = ("fc.", *(f"layer{stage}." for stage in range(self.params.kept_stages + 1, 5)))
+        counts = {name: each for name, each in self.resnet.state_dict().items() if name.endswith("num_batches_tracked")}
         tensors = {name: tensor for name, tensor in read_tensors(path).items() if not name.startswith(left_out)}
-        load_exactly(self.resnet, tensors, str(path))
+        load_exactly(self.resnet, {**counts, **tensors}, str(path))
 
 
 def _trunk(params: ImageEncoderParams) -> nn.Sequential:

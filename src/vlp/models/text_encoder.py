@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
@@ -151,8 +152,11 @@ def _bert_config(params: TextEncoderParams, vocab_size: int, pad_token_id: int) 
 def _compare(path: Path, own: BertConfig) -> None:
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; a published BERT has it beside its weights")
-    published = json.loads(path.read_text(encoding="utf-8"))
-    theirs = BertConfig(**{name: published[name] for name in COMPARED if name in published})
+    try:
+        published = json.loads(path.read_text(encoding="utf-8"))
+        theirs = BertConfig(**{name: published[name] for name in COMPARED if name in published})
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        raise WeightsError(f"{path}: no sizes of a BERT ({' '.join(str(error).split())[:200]})") from None
     differing = [name for name in COMPARED if getattr(theirs, name) != getattr(own, name)]
     if differing:
         pairs = ", ".join(f"{name} {getattr(theirs, name)!r} for {getattr(own, name)!r}" for name in differing)

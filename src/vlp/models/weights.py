@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SHOWN = 8
+_UNREADABLE = (
+    SafetensorError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+)
+"""What readers raise for bytes that are none of theirs: the last three are pickle's own, for a text."""
 
 
 class WeightsError(ValueError):
@@ -49,13 +60,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
+    if path.suffix not in {".safetensors", ".pth", ".pt", ".bin"}:
+        raise WeightsError(f"{path}: unknown kind of weights file; use .safetensors, .pth, .pt or .bin")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        if path.suffix not in {".pth", ".pt", ".bin"}:
-            raise WeightsError(f"{path}: unknown kind of weights file; use .safetensors, .pth, .pt or .bin")
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except _UNREADABLE as error:
         raise WeightsError(f"{path}: not a readable weights file ({' '.join(str(error).split())[:200]})") from None
     if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise WeightsError(f"{path}: expected a state_dict, tensors by name, and nothing else")

@@ -17,7 +17,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -39,10 +39,12 @@ _JOINERS = "\u200c\u200d"  # they change letters in Persian and Indic scripts
 _LETTERS_A_WORD = 40  # longer on average is no prose: a text without spaces is too long too
 _TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9-]*(?:\s[^<>]*)?/?>|<!--|<!DOCTYPE", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|([A-Za-z][A-Za-z0-9]{1,30}));")
-_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|[\w.+-]+@[\w-]+\.[\w.-]+", re.IGNORECASE)
+# A name of at most 64 characters (RFC 5321), from its start: looked for at every letter, a long word takes its square.
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|(?<![\w.+-])[\w.+-]{1,64}@[\w-]+\.[\w.-]+", re.IGNORECASE)
 _IN_WORD = re.compile(r"(?<=\w) ([-'’]) (?=\w)")
 _REPEATED = re.compile(r"([^\w\s])\1+")
 _TEXTS_AT_ONCE = 1 << 16
+_MOST_MARKS = 30
 _UNKNOWN = "\U00012000"  # a sign of cuneiform: a letter that no vocabulary of ours has, and no normaliser removes
 _HIGH_RUN = re.compile(r"[^\x00-\x7f]{2,}")
 _SIGNS = re.compile("[–—…‘’“”«»‹›]+$")  # not „ and ‚, which only open: "в„–" is №, misread
@@ -112,17 +114,31 @@ def clean(text: str) -> str:
     if text.isascii() and text.isprintable():  # most are: nothing to normalise
         return " ".join(text.split())
     # Invisible characters go first: they can stand between letters that normalisation joins.
-    kept = "".join(" " if char.isspace() else char for char in text if _visible(char))
+    kept = "".join(" " if char.isspace() else char for char in _stream_safe(text) if _visible(char))
     # 1½ and 10⁶ would become 11⁄2 and 106.
     kept = _RAISED.sub("^", _FRACTION.sub(" ", kept))
     return " ".join(unicodedata.normalize("NFKC", kept).split())
 
 
+def _stream_safe(text: str) -> Iterator[str]:
+    """``text`` without the marks on a letter that are beyond the thirtieth: to sort a run of them takes its square.
+
+    Source: Unicode Standard Annex 15, Stream-Safe Text Format, https://unicode.org/reports/tr15/#Stream_Safe_Text_Format
+    """
+    marks = 0
+    for char in text:
+        marks = marks + 1 if unicodedata.combining(char) else 0
+        if marks <= _MOST_MARKS:
+            yield char
+
+
 def words(text: str) -> int:
-    """Words of a cleaned text; each character of a script that writes no spaces counts as one."""
+    """Words of a cleaned text; each letter of a script that writes no spaces counts as one, marks and signs do not."""
     if text.isascii():
         return len(text.split())
-    return sum(map(unspaced, text)) + len("".join(" " if unspaced(char) else char for char in text).split())
+    alone = sum(unspaced(char) and not unicodedata.category(char).startswith("M") for char in text)
+    others = "".join(" " if unspaced(char) else char for char in text).split()
+    return alone + sum(any(unicodedata.category(char)[0] not in "PM" for char in other) for other in others)
 
 
 def unspaced(char: str) -> bool:

@@ -50,7 +50,7 @@ def optimizer(module: nn.Module, recipe: Recipe, rates: Rates | None = None) -> 
 def parameter_groups(
     module: nn.Module, weight_decay: float, learning_rate: float, rates: Rates | None = None
 ) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms and embeddings do not (they are no interactions of features).
+    """Matrices decay; biases, norms and embeddings, of positions too, do not (they are no interactions of features).
 
     Args:
         module: what is trained; frozen parameters are in no group.
@@ -62,7 +62,9 @@ def parameter_groups(
     embeddings = _embeddings(module)
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            decay = 0.0 if parameter.ndim < 2 or id(parameter) in embeddings else weight_decay
+            # Where a place or a threshold is learnt, a parameter has two dimensions and more to be broadcast.
+            multiplies = parameter.ndim >= 2 and "weight" in name.rpartition(".")[2]
+            decay = weight_decay if multiplies and id(parameter) not in embeddings else 0.0
             groups.setdefault((rates(name) if rates else 1.0, decay), []).append(parameter)
     return [
         {"params": groups[rate, decay], "weight_decay": decay, "lr": learning_rate * rate}

@@ -106,6 +106,13 @@ class Pretraining(nn.Module):
         if not any(head.fuses for head in self.active):
             self.model.fusion.requires_grad_(False)
 
+    def train(self, mode: bool = True) -> Self:
+        """As of ``nn.Module``; norms of a fusion block that nothing trains now must not follow the batches either."""
+        super().train(mode)
+        if not any(head.fuses for head in self.active):
+            self.model.fusion.eval()
+        return self
+
     @property
     def _reads_text(self) -> bool:
         return any(head.reads_text for head in self.active)

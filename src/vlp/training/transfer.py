@@ -9,6 +9,7 @@ layer as in Clark et al. 2020, https://arxiv.org/abs/2003.10555; LoRA, Hu et al.
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,13 @@ def start(params: TransferParams, pretrained: Path, prepared: Prepared) -> tuple
         prepared: the data, whose numbers another backbone must share.
 
     Raises:
-        ValueError: the backbone is of another vocabulary or image size than the data.
+        ValueError: it is another model, or a backbone of another vocabulary or image size than the data.
         OSError: there is none, or the hub cannot be reached.
     """
     if params.start == SCRATCH:
         return VLPModel(VLPConfig.from_pretrained(pretrained)), {}
     folder = pretrained if params.start == PRETRAINED else _folder(params.start)
+    _check_kind(folder)
     model = VLPModel.from_pretrained(folder)
     own: dict[str, Any] = {"vocab_size": prepared.vocabulary_size, "image_size": prepared.image_size}
     if model.config.vocabulary is not None:  # as many words can be others, or the same under other ids
@@ -56,6 +58,21 @@ def start(params: TransferParams, pretrained: Path, prepared: Prepared) -> tuple
                 "for this backbone (text.tokenizer, image.size)"
             )
     return model, pretrained_heads(folder)
+
+
+def _check_kind(folder: Path) -> None:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise OSError(f"{folder}: no config.json: not a backbone that save_pretrained wrote (transfer.start)")
+    try:
+        kind = json.loads(path.read_text(encoding="utf-8"))["model_type"]
+    except (ValueError, LookupError, TypeError):
+        kind = None
+    if kind != VLPConfig.model_type:
+        raise ValueError(
+            f"{path}: model_type is {kind!r}, a backbone's {VLPConfig.model_type!r} (transfer.start); published "
+            "encoders are model.image.weights and model.text.weights"
+        )
 
 
 def _folder(name: str) -> Path:
