@@ -101,6 +101,24 @@ def test_a_second_annotation_of_one_id_and_a_picture_without_a_size_are_refused(
     assert any("no width and height of image 7" in str(each.fault) for each in found)
 
 
+def test_a_second_id_of_one_file_is_refused(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images = [*IMAGES, {"id": 11, "file_name": "a.png", "width": 8, "height": 4}]
+    annotations = [{"image_id": image, "caption": text} for image, text in ((7, "one"), (11, "uno"))]
+    with caplog.at_level(logging.WARNING):
+        found = read(root, {"captions": {"images": images, "annotations": annotations}})
+    assert [record.id for record in found] == ["val/a.png", "val/b.png", "captions.json: images[2]"]
+    assert found[0].captions == (Caption(text="one"),)
+    assert found[2].fault == "captions.json: images[2]: id 11: file_name 'a.png' is that of id 7 already"
+    assert "annotations of pictures that are not listed (1)" in caplog.text
+
+
+def test_a_name_made_of_a_number_is_no_second_id_of_a_listed_file(root: Path) -> None:
+    content = {"images": IMAGES, "annotations": [{"image_id": 1, "caption": "one"}]}
+    images = [{"id": 7, "file_name": "1.png"}]
+    *_, refused = read(root, {"captions": {**content, "images": images}}, {"image_name": "{image_id}.png"})
+    assert refused.fault == "captions.json: annotations[0]: id 1: file_name '1.png' is that of id 7 already"
+
+
 def test_the_things_of_a_category_are_one_region_and_a_label(root: Path) -> None:
     first, second = read(root, {"instances": INSTANCES})
     assert first.labels == ("dog", "cat")
