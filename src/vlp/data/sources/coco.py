@@ -18,13 +18,16 @@ from pydantic import Field, field_validator, model_validator
 
 from vlp.data.coco.annotations import Annotations, Picture
 from vlp.data.coco.masks import MaskError, header_size, png, rasterise
-from vlp.data.parallel import ordered_map
+from vlp.data.parallel import TOO_FEW_FOR_PROCESSES, ordered_map
 from vlp.data.raw.columns import SPLITS, refused
 from vlp.data.raw.root import Place, Root, RootError, open_root
 from vlp.params import Section
 from vlp.records import Record, Region
 
 logger = logging.getLogger(__name__)
+
+PICTURES_AT_ONCE = 8
+"""That a process reads before it sends their records back."""
 
 
 class Part(Section):
@@ -98,7 +101,10 @@ def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
             raise RootError(f"{part.captions or part.instances or part.questions}: no picture; set image_name?")
         for kind, count in sorted(found.ignored.items()):
             logger.warning("ignored: %s (%d)", kind, count)
-        yield from _flat(ordered_map(partial(_records, raw, part, params), found.pictures.values()))
+        made = partial(_records, raw, part, params)
+        # Records come back with the bytes of their pictures, which may be photographs: few wait at a time.
+        pictures = found.pictures.values()
+        yield from _flat(ordered_map(made, pictures, at_once=PICTURES_AT_ONCE, few=TOO_FEW_FOR_PROCESSES))
         yield from (refused(entry.place, entry.problem) for entry in found.refused)
 
 
