@@ -320,3 +320,13 @@ def test_any_rows_become_records_that_can_be_written_and_read_back(root: Path, r
     assert list(read_records(out)) == found
     assert any(record.image_name == "a.png" and record.image for record in found)
     assert all(record.fault for record in found if not record.image)
+
+
+def test_the_table_lies_below_the_root_and_the_images_at_the_remote(root: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table"
+    table.mkdir()
+    write(table, {"image": "images/a.png", "caption": "one"})
+    (found,) = read(table, captions=["caption"], remote=f"file://{root}")
+    assert (found.image, found.fault) == (png(), None)
+    with pytest.raises(ValueError, match="no such file"):
+        read(root, captions=["caption"], remote=f"file://{table}")
