@@ -54,6 +54,32 @@ def test_items_are_read_only_as_far_ahead_as_needed(monkeypatch: pytest.MonkeyPa
     assert len(read) <= 10 * ITEMS_PER_CHUNK
 
 
+def test_items_of_many_bytes_are_read_less_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "TOO_FEW_BYTES_FOR_PROCESSES", 50)
+    monkeypatch.setattr(parallel, "BYTES_PER_CHUNK", 20)
+    read: list[int] = []
+    results = ordered_map(double, counted(100_000, read), processes=2, size=lambda _: 10)
+    assert next(results) == 0
+    assert len(read) == 5 * 2, "two items are a chunk, and five chunks wait for two processes"
+    assert [next(results) for _ in range(99)] == list(range(2, 200, 2))
+    results.close()
+    assert len(read) < 200
+
+
+@pytest.mark.parametrize("bytes_each", [0, 7, 10**9])
+def test_the_size_of_items_changes_no_result(monkeypatch: pytest.MonkeyPatch, bytes_each: int) -> None:
+    monkeypatch.setattr(parallel, "TOO_FEW_BYTES_FOR_PROCESSES", 50)
+    monkeypatch.setattr(parallel, "BYTES_PER_CHUNK", 20)
+    found = ordered_map(double, range(30), processes=2, few=8, at_once=4, size=lambda _: bytes_each)
+    assert list(found) == list(range(0, 60, 2))
+
+
+def test_few_items_of_few_bytes_are_mapped_in_this_process() -> None:
+    here = os.getpid()
+    assert set(ordered_map(process, range(3), processes=2, size=lambda _: 10)) == {here}
+    assert here not in set(ordered_map(process, range(3), processes=2, size=lambda _: 10**9))
+
+
 def test_a_failure_in_a_process_is_a_failure_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "TOO_FEW_FOR_PROCESSES", 2)
     with pytest.raises(ValueError, match="five"):

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 import warnings
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -106,23 +108,37 @@ def test_sixteen_bit_greys_are_scaled_and_not_clipped() -> None:
     assert [colour[0] for colour in corners(prepared.pixels)] == [255, 255, 128, 128]
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_transparent_grey_of_a_png_shows_the_background(bits: int) -> None:
+    black, white = (0).to_bytes(bits // 8), (2**bits - 1).to_bytes(bits // 8)
+    lines = (b"\0" + half * 16 for half in (black, white) for _ in range(8))
+    data = _png(bits, 0, b"".join(lines), ("tRNS", bytes(2)))
+    prepared = prepare(data, params(background=[9, 80, 200]))
+    assert prepared.notes == ("alpha", "greyscale", *(["sixteen_bit"] if bits == 16 else []))
+    assert corners(prepared.pixels) == [(9, 80, 200)] * 2 + [WHITE] * 2
+
+
+def test_a_sixteen_bit_grey_beside_the_transparent_one_is_opaque() -> None:
+    data = _png(16, 0, (b"\0" + b"\x80\1" * 16) * 16, ("tRNS", b"\x80\0"))
+    assert set(corners(prepare(data, PARAMS).pixels)) == {(128, 128, 128)}
+
+
 def test_sixteen_bit_colour_is_noted() -> None:
-    prepared = prepare(_png_of_48_bits(), PARAMS)
+    line = b"\0" + struct.pack(">3H", 200 * 257, 100 * 257, 50 * 257) * 16
+    prepared = prepare(_png(16, 2, line * 16), PARAMS)
     assert prepared.notes == ("sixteen_bit",)
     assert set(corners(prepared.pixels)) == {(200, 100, 50)}
 
 
-def _png_of_48_bits() -> bytes:
-    """A 16×16 PNG of 16 bits a channel, by hand: Pillow writes none."""
-    import struct
-    import zlib
+def _png(bits: int, colours: int, lines: bytes, *more: tuple[str, bytes]) -> bytes:
+    """A 16×16 PNG by hand, of depths and chunks that Pillow does not write."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    line = b"\0" + struct.pack(">3H", 200 * 257, 100 * 257, 50 * 257) * 16
-    head = struct.pack(">IIBBBBB", 16, 16, 16, 2, 0, 0, 0)
-    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(line * 16)) + chunk(b"IEND", b"")
+    head = struct.pack(">IIBBBBB", 16, 16, bits, colours, 0, 0, 0)
+    between = b"".join(chunk(name.encode(), body) for name, body in more)
+    body = chunk(b"IHDR", head) + between + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
 

@@ -18,6 +18,8 @@ Result = TypeVar("Result")
 
 ITEMS_PER_CHUNK = 64
 TOO_FEW_FOR_PROCESSES = 1024  # starting them costs as much as about so many images
+# Of items whose size is known: photographs are fifty times as many bytes as what the numbers above were chosen for.
+BYTES_PER_CHUNK, TOO_FEW_BYTES_FOR_PROCESSES = 16 * 2**20, 128 * 2**20
 
 
 def cores() -> int:
@@ -32,10 +34,12 @@ def ordered_map(
     processes: int | None = None,
     at_once: int = ITEMS_PER_CHUNK,
     few: int | None = None,
+    size: Callable[[Item], int] | None = None,
 ) -> Iterator[Result]:
     """``map(function, items)``, by several processes where that pays; results keep the order of ``items``.
 
-    ``items`` is read only a few chunks ahead, so that a million records need no more memory than a thousand.
+    ``items`` is read only a few chunks ahead, so that a million records need no more memory than a thousand, nor, where
+    their size is known, photographs more than thumbnails.
     The processes end with this one, however it ends.
 
     Args:
@@ -45,18 +49,21 @@ def ordered_map(
         processes: how many; None for one a core.
         at_once: items that are sent to a process together; for 1, items are many in themselves.
         few: fewer items than this are mapped by this process alone; None where an item takes as long as one image.
+        size: bytes of an item: many bytes are many items, and fewer are read ahead and sent together; None: by
+            number only.
     """
     items, processes = iter(items), processes or cores()
     few = TOO_FEW_FOR_PROCESSES * at_once // ITEMS_PER_CHUNK if few is None else few
-    first = deque(itertools.islice(items, few))
+    first = deque(_at_most(items, few, TOO_FEW_BYTES_FOR_PROCESSES, size))
+    too_few = len(first) < few and (size is None or sum(map(size, first)) < TOO_FEW_BYTES_FOR_PROCESSES)
     every = itertools.chain(_emptied(first), items)
-    if processes == 1 or len(first) < few:
+    if processes == 1 or too_few:
         yield from map(function, every)
         return
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_end_with_parent) as pool:
         waiting: deque[Future[list[Result]]] = deque()
         try:
-            for chunk in _chunks(every, at_once):
+            for chunk in _chunks(every, at_once, size):
                 waiting.append(pool.submit(partial(_apply, function), chunk))
                 if len(waiting) > 2 * processes:
                     yield from waiting.popleft().result()
@@ -74,9 +81,18 @@ def _emptied(items: deque[Item]) -> Iterator[Item]:
         yield items.popleft()
 
 
-def _chunks(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    while chunk := list(itertools.islice(items, size)):
+def _chunks(items: Iterator[Item], count: int, size: Callable[[Item], int] | None) -> Iterator[list[Item]]:
+    while chunk := list(_at_most(items, count, BYTES_PER_CHUNK, size)):
         yield chunk
+
+
+def _at_most(items: Iterator[Item], count: int, most_bytes: int, size: Callable[[Item], int] | None) -> Iterator[Item]:
+    """The next ``count`` items, or fewer: up to the one with which they are ``most_bytes``."""
+    held = 0
+    for item in itertools.islice(items, count):
+        yield item
+        if size is not None and (held := held + size(item)) >= most_bytes:
+            return
 
 
 def _apply(function: Callable[[Item], Result], chunk: list[Item]) -> list[Result]:

@@ -73,7 +73,8 @@ def measure_all(
         text: limits of texts.
         total: how many records there are, if known: for the time left.
     """
-    yield from track(ordered_map(partial(measure, image=image, text=text), records), "records measured", total)
+    measures = ordered_map(partial(measure, image=image, text=text), records, size=lambda record: len(record.image))
+    yield from track(measures, "records measured", total)
 
 
 def thumbnail(pixels: np.ndarray) -> bytes:

@@ -338,7 +338,11 @@ def _to_rgb(image: Any, background: tuple[int, int, int], notes: set[str]) -> An
     if mode.startswith("I;16") or (mode == "I" and "sixteen_bit" in notes):
         notes.add("greyscale")
         values = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+        grey = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+        if isinstance(clear := image.info.get("transparency"), int):  # the one value that a PNG shows nothing for
+            notes.add("alpha")
+            grey.paste(background, mask=Image.fromarray((values == clear).astype(np.uint8) * np.uint8(255)))
+        return grey
     if mode in ("I", "F"):
         raise ImageError("unsupported_mode", f"{mode}: 32 bits a channel have no agreed white")
     for note, modes in {

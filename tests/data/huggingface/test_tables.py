@@ -34,6 +34,16 @@ def test_numbers_of_classes_become_their_names(feature: Any) -> None:
         features.named({"label": 2})
 
 
+def test_classes_inside_a_structure_go_by_their_path() -> None:
+    features = Features()
+    parts = {"category": LABEL, "area": {"dtype": "int64", "_type": "Value"}, "odd": 7}
+    features.add(schema({"objects": {"feature": parts, "_type": "Sequence"}, "more": {"kinds": [LABEL]}}))
+    assert features.named({"objects.category": [1, -1, 0]}) == {"objects.category": ["dog", "cat"]}
+    assert features.named({"more.kinds": [1], "objects.area": [3]}) == {"more.kinds": ["dog"], "objects.area": [3]}
+    with pytest.raises(RowError, match=r"column 'objects.category': class 2 of 2"):
+        features.named({"objects.category": [2]})
+
+
 @pytest.mark.parametrize("said", ["{", "[1]", '{"info": 1}', '{"info": {"features": {"label": 7}}}', "[" * 50_000])
 def test_features_that_cannot_be_read_are_an_error(said: str) -> None:
     with pytest.raises(TableError, match="features"):

@@ -20,8 +20,8 @@ def table(folder: Path, content: str | bytes, name: str = "t.csv") -> Path:
     return path
 
 
-def cells(path: Path, **options: str) -> list[dict[str, str]]:
-    found = list(rows(path, **options))
+def cells(path: Path, **options: str | None) -> list[dict[str, str]]:
+    found = list(rows(path, **options))  # type: ignore[arg-type]
     assert not any(row.problem for row in found)
     return [row.cells for row in found]
 
@@ -68,6 +68,15 @@ def test_utf_16_cut_in_a_character_is_one_line(tmp_path: Path) -> None:
 
 def test_a_nul_byte_stays_in_its_cell(tmp_path: Path) -> None:
     assert cells(table(tmp_path, "image,text\na.png,c\0t\n")) == [{"image": "a.png", "text": "c\0t"}]
+
+
+def test_quotes_may_be_plain_characters_or_other_ones(tmp_path: Path) -> None:
+    path = table(tmp_path, 'image\ttext\nz.png\t"open\nw.png\tq"\nv.png\t"Hello" he said\n', "t.tsv")
+    assert [row.cells.get("text") for row in rows(path)] == ["open\nw.png\tq", None]
+    found = cells(path, quote=None)
+    assert [row["text"] for row in found] == ['"open', 'q"', '"Hello" he said']
+    other = table(tmp_path, "image,text\na.png,'two, \"words\"'\n")
+    assert cells(other, quote="'") == [{"image": "a.png", "text": 'two, "words"'}]
 
 
 def test_a_wrong_number_of_fields_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,24 @@ def test_a_second_annotation_of_one_id_and_a_picture_without_a_size_are_refused(
     assert any("no width and height of image 7" in str(each.fault) for each in found)
 
 
+def test_a_second_id_of_one_file_is_refused(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images = [*IMAGES, {"id": 11, "file_name": "a.png", "width": 8, "height": 4}]
+    annotations = [{"image_id": image, "caption": text} for image, text in ((7, "one"), (11, "uno"))]
+    with caplog.at_level(logging.WARNING):
+        found = read(root, {"captions": {"images": images, "annotations": annotations}})
+    assert [record.id for record in found] == ["val/a.png", "val/b.png", "captions.json: images[2]"]
+    assert found[0].captions == (Caption(text="one"),)
+    assert found[2].fault == "captions.json: images[2]: id 11: file_name 'a.png' is that of id 7 already"
+    assert "annotations of pictures that are not listed (1)" in caplog.text
+
+
+def test_a_name_made_of_a_number_is_no_second_id_of_a_listed_file(root: Path) -> None:
+    content = {"images": IMAGES, "annotations": [{"image_id": 1, "caption": "one"}]}
+    images = [{"id": 7, "file_name": "1.png"}]
+    *_, refused = read(root, {"captions": {**content, "images": images}}, {"image_name": "{image_id}.png"})
+    assert refused.fault == "captions.json: annotations[0]: id 1: file_name '1.png' is that of id 7 already"
+
+
 def test_the_things_of_a_category_are_one_region_and_a_label(root: Path) -> None:
     first, second = read(root, {"instances": INSTANCES})
     assert first.labels == ("dog", "cat")
@@ -193,6 +212,52 @@ def test_a_picture_that_claims_to_be_huge_gets_no_mask(root: Path) -> None:
     assert record.image
     assert len(refused) == 3
     assert "pixels, allowed 50000000 in all" in (refused[0].fault or "")
+
+
+def test_masks_of_another_size_than_the_picture_s_are_refused(root: Path) -> None:
+    images = [{**IMAGES[0], "width": 7000, "height": 7000}, IMAGES[1]]
+    record, *refused = read(root, {"instances": {**INSTANCES, "images": images}})[:-1]
+    assert (record.id, record.regions, record.labels) == ("val/a.png", (), ("dog", "cat"))
+    assert [each.fault for each in refused] == [
+        f"instances.json: annotations[{number}]: 7000×7000 pixels, but the picture has 8×4" for number in range(3)
+    ]
+    # Turned by EXIF, it may be shown at the size that is said.
+    turned = [{**IMAGES[0], "width": 4, "height": 8}, IMAGES[1]]
+    found = read(root, {"instances": {**INSTANCES, "images": turned, "annotations": INSTANCES["annotations"][:1]}})
+    assert masks(found[0]) == {"dog": 4}
+
+
+def test_memory_holds_the_masks_of_no_more_than_two_things(root: Path) -> None:
+    side = 1000
+    Image.new("RGB", (side, side), "red").save(root / "val" / "a.png")
+    polygon = [[1, 1, 900, 1, 900, 900, 1, 900]]
+    things = [{"id": i, "image_id": 7, "category_id": 1 + i % 2 * 2, "segmentation": polygon} for i in range(40)]
+    images = [{**IMAGES[0], "width": side, "height": side}]
+    references = [{"image_id": 7, "ann_id": i, "sentences": [f"thing {i}"]} for i in range(40)]
+    read(root, {"instances": INSTANCES})  # imports what rasterises
+    tracemalloc.start()
+    try:
+        files = {"instances": {**INSTANCES, "images": images, "annotations": things}, "expressions": references}
+        (record,) = read(root, files, max_annotation_bytes=2**20, max_bytes=2**20)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(record.regions) == 42
+    assert peak < 10 * side * side, "bytes: forty masks are forty times as many as the picture has pixels"
+
+
+def test_a_reference_whose_thing_covers_no_pixel_is_refused_with_its_place(root: Path) -> None:
+    outside = {"id": 73, "image_id": 7, "category_id": 3, "segmentation": [[60, 60, 70, 60, 70, 70]]}
+    references = [
+        {"image_id": 7, "ann_id": 73, "sentences": ["the small cat", "that cat"]},
+        {"image_id": 7, "ann_id": 71, "sentences": ["left dog"]},
+    ]
+    instances = {**INSTANCES, "annotations": [*INSTANCES["annotations"], outside]}
+    for regions, shown in ((True, {"dog": 6, "cat": 1, "left dog": 2}), (False, {"left dog": 2})):
+        found = read(root, {"instances": instances, "expressions": references}, regions=regions)
+        assert [record.id for record in found] == ["val/a.png", "expressions.json: refs[0]", "val/b.png"]
+        assert masks(found[0]) == shown
+        assert found[1].fault == "expressions.json: refs[0]: ann_id 73: its mask covers no pixel of the picture"
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "x/../../secret.png", "\0"])

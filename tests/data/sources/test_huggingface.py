@@ -187,3 +187,29 @@ def test_a_place_must_be_named_once(changes: dict[str, Any], message: str) -> No
     with pytest.raises(ParamsError) as error:
         params(**changes)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["folder", "parquet"])
+def test_columns_inside_columns_are_read_by_their_path(tmp_path: Path, kind: str) -> None:
+    things = {
+        "category": datasets.Sequence(datasets.ClassLabel(names=["mask", "gloves"])),
+        "area": [datasets.Value("int64")],
+    }
+    features = datasets.Features(
+        {"sample": {"image": datasets.Image(), "text": datasets.Value("string")}, "objects": things}
+    )
+    rows = {
+        "sample": [{"image": {"bytes": RED, "path": "raw/red.png"}, "text": "a red field"}],
+        "objects": [{"category": [1, -1, 0], "area": [1, 2, 3]}],
+    }
+    data = datasets.Dataset.from_dict(rows, features=features)
+    if kind == "folder":
+        data.save_to_disk(tmp_path / "set")
+        place: dict[str, Any] = {"folder": "set"}
+    else:
+        data.to_parquet(tmp_path / "a.parquet")
+        place = {"files": {"any": ["*.parquet"]}}
+    (found,) = read(tmp_path, **place, image="sample.image", captions=["sample.text"], labels="objects.category")
+    assert (found.fault, found.image, found.image_name) == (None, RED, "red.png")
+    assert found.captions == (Caption(text="a red field"),)
+    assert found.labels == ("gloves", "mask"), "-1 is no class"

@@ -77,6 +77,17 @@ def test_what_is_ignored_is_counted_in_the_log(tmp_path: Path, caplog: pytest.Lo
     )
 
 
+def test_what_lies_in_a_hidden_folder_is_no_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(tmp_path, "cat/1.jpg", "cat/.thumbs/1.jpg", "dog/2.jpg", ".ipynb_checkpoints/x.jpg")
+    with caplog.at_level(logging.WARNING):
+        found = read(tmp_path)
+    assert [record.id for record in found] == ["cat/1.jpg", "dog/2.jpg"]
+    assert [record.captions[0].negative for record in found] == ["a photo of a dog", "a photo of a cat"]
+    assert "ignored files: hidden (2)" in caplog.text
+    fill(tmp_path / "splits", "train/cat/1.jpg", ".cache/cat/2.jpg")
+    assert [record.id for record in read(tmp_path / "splits", split_folders=True)] == ["train/cat/1.jpg"]
+
+
 def test_hostile_entries_cost_only_themselves(tmp_path: Path) -> None:
     root = tmp_path / "root"
     fill(root, "cat/good.jpg", "cat/folder.jpg/in.jpg")

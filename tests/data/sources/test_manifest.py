@@ -282,6 +282,9 @@ def test_a_manifest_that_cannot_be_used_is_one_clear_line(root: Path, change: di
         ({"caption_template": "{a} {b}", "negative_from": "c"}, "caption_template does not hold {c}"),
         ({"encoding": "utf-9"}, "no text encoding is called 'utf-9'"),
         ({"delimiter": ";;"}, "delimiter"),
+        ({"quote": "''"}, "quote"),
+        ({"quote": "\n"}, "separates fields or lines"),
+        ({"quote": ",", "file": "a.csv"}, "separates fields or lines"),
         ({"caption": ["text"]}, "did you mean 'captions'?"),
     ],
 )
@@ -320,3 +323,29 @@ def test_any_rows_become_records_that_can_be_written_and_read_back(root: Path, r
     assert list(read_records(out)) == found
     assert any(record.image_name == "a.png" and record.image for record in found)
     assert all(record.fault for record in found if not record.image)
+
+
+def test_the_table_lies_below_the_root_and_the_images_at_the_remote(root: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table"
+    table.mkdir()
+    write(table, {"image": "images/a.png", "caption": "one"})
+    (found,) = read(table, captions=["caption"], remote=f"file://{root}")
+    assert (found.image, found.fault) == (png(), None)
+    with pytest.raises(ValueError, match="no such file"):
+        read(root, captions=["caption"], remote=f"file://{table}")
+
+
+def test_rows_that_a_stray_quote_joins_are_told_and_can_be_kept_apart(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(root, "image\tcaption", 'images/a.png\t"open', 'images/b.png\tq"', "images/c.png\tc", name="t.tsv")
+    with caplog.at_level(logging.WARNING):
+        found = read(root, file="t.tsv", captions=["caption"])
+    assert [record.id for record in found] == ["images/a.png", "images/c.png"]
+    assert "t.tsv: 1 rows run over several lines, the first from line 2" in caplog.text
+    assert "set quote: null" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        found = read(root, file="t.tsv", captions=["caption"], quote=None)
+    assert [captions(record) for record in found] == [['"open'], ['q"'], ["c"]]
+    assert not caplog.text

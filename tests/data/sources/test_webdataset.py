@@ -146,3 +146,10 @@ def test_a_mapping_that_fits_no_sample_is_one_line(tmp_path: Path, changes: dict
     with pytest.raises(ValueError, match=r".") as error:
         read(tmp_path, **changes)
     assert message in str(error.value)
+
+
+def test_the_name_of_a_refusal_is_no_key_of_another_sample(tmp_path: Path) -> None:
+    shard(tmp_path / "0.tar", *({"__key__": key, "jpg": b"x", "txt": "a"} for key in ("1", "2", "1", "3")))
+    found = read(tmp_path, captions=["txt"])
+    assert [record.id for record in found] == ["0.tar:1", "0.tar:2", "0.tar#3", "0.tar:3"]
+    assert [record.fault is None for record in found] == [True, True, False, True]

@@ -76,6 +76,8 @@ class Annotations:
     folder: str
     image_name: str | None = None
     pictures: dict[int, Picture] = field(default_factory=dict)
+    names: dict[str, int] = field(default_factory=dict)
+    """The id of each picture, by its path: two ids of one file would be one record twice."""
     refused: list[Refusal] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
 
@@ -188,7 +190,7 @@ class Annotations:
         for number, entry in enumerate(_list(content, "images", file) if "images" in content else ()):
             try:
                 identity, name = _number(entry, "id"), _text(entry, "file_name")
-                picture = self.pictures.setdefault(identity, Picture(f"{self.folder}/{name}".lstrip("/"), identity))
+                picture = self.pictures.get(identity) or self._new(identity, name)
                 if picture.name != f"{self.folder}/{name}".lstrip("/"):
                     raise EntryError(f"id {identity}: file_name {name!r}, but it was {picture.name!r} before")
                 if "width" in entry or "height" in entry:
@@ -210,9 +212,15 @@ class Annotations:
 
     def _picture(self, identity: int) -> Picture | None:
         if identity not in self.pictures and self.image_name is not None:
-            name = self.image_name.format(image_id=identity)
-            self.pictures[identity] = Picture(f"{self.folder}/{name}".lstrip("/"), identity)
+            return self._new(identity, self.image_name.format(image_id=identity))
         return self.pictures.get(identity)
+
+    def _new(self, identity: int, name: str) -> Picture:
+        picture = Picture(f"{self.folder}/{name}".lstrip("/"), identity)
+        if (first := self.names.setdefault(picture.name, identity)) != identity:
+            raise EntryError(f"id {identity}: file_name {name!r} is that of id {first} already")
+        self.pictures[identity] = picture
+        return picture
 
     def _refuse(self, place: str, error: EntryError) -> None:
         self.refused.append(Refusal(place, str(error)))

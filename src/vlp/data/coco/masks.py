@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import io
 import math
+import struct
+import warnings
+import zlib
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,13 @@ from PIL import Image
 
 MAX_OUTLINE = 1_000_000
 """Pixels along all edges of a thing's polygons. Rasterising takes memory by the length, not by the area."""
+
+
+# What Pillow raises of a header that it cannot read, or does not want to.
+_HEADER_FAULTS = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError),
+    *(AttributeError, AssertionError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
+)
 
 
 class MaskError(ValueError):
@@ -47,6 +57,20 @@ def png(mask: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def header_size(image: bytes) -> tuple[int, int] | None:
+    """Width and height by the header of an image file, before any orientation; None if none can be read.
+
+    Nothing is decoded: whether it is a picture, validation judges.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(image)) as picture:
+                return picture.width, picture.height
+    except _HEADER_FAULTS:
+        return None
 
 
 def _polygons(polygons: list[Any], width: int, height: int) -> np.ndarray:

@@ -42,7 +42,7 @@ class Features:
 
     columns: dict[str, None] = field(default_factory=dict)
     classes: dict[str, list[str]] = field(default_factory=dict)
-    """The names of the classes of columns that hold numbers of classes."""
+    """The names of the classes of columns that hold numbers of classes; `a.b` is the key `b` inside the column `a`."""
 
     def add(self, schema: pa.Schema) -> None:
         """What ``schema`` says; of a column that several files have, the last one's word counts."""
@@ -51,13 +51,15 @@ class Features:
             said = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
             features = said["info"]["features"] if said else {}
             for name, feature in features.items():
-                if (names := _class_names(feature)) is not None:
-                    self.classes[name] = names
+                self.classes.update(_class_names(name, feature))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise TableError("the features in the schema's metadata cannot be read") from None
 
     def named(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """``row`` with the names of classes for their numbers; −1 is none.
+
+        Args:
+            row: cells by column, those of ``a.b`` by that name.
 
         Raises:
             RowError: a number that no class has.
@@ -74,13 +76,20 @@ class Features:
         return self.classes[column][value]
 
 
-def _class_names(feature: Any) -> list[str] | None:
-    """The names of a class label, or of a list of them."""
+def _class_names(path: str, feature: Any) -> Iterator[tuple[str, list[str]]]:
+    """Path and names of each class label in a feature: of one, of a list of them, of the keys of a structure."""
     if isinstance(feature, list):
-        return _class_names(feature[0]) if feature else None
-    if feature.get("_type") == "ClassLabel" and feature.get("names") is not None:
-        return [str(name) for name in feature["names"]]
-    return _class_names(feature["feature"]) if isinstance(feature.get("feature"), (dict, list)) else None
+        if feature:
+            yield from _class_names(path, feature[0])
+    elif not isinstance(feature.get("_type"), str):  # a structure: features by key
+        for key, inner in feature.items():
+            if isinstance(inner, (dict, list)):
+                yield from _class_names(f"{path}.{key}", inner)
+    elif feature["_type"] == "ClassLabel":
+        if feature.get("names") is not None:
+            yield path, [str(name) for name in feature["names"]]
+    elif isinstance(feature.get("feature"), (dict, list)):
+        yield from _class_names(path, feature["feature"])
 
 
 def saved_files(root: Root, folder: str, splits: Mapping[str, str]) -> list[File]:

@@ -45,7 +45,11 @@ class TableError(ValueError):
 
 
 def rows(
-    path: Path, encoding: str = "utf-8", delimiter: str | None = None, wanted: Collection[str] | None = None
+    path: Path,
+    encoding: str = "utf-8",
+    delimiter: str | None = None,
+    wanted: Collection[str] | None = None,
+    quote: str | None = '"',
 ) -> Iterator[Row]:
     """The rows of ``path`` in order; blank lines are no rows.
 
@@ -54,6 +58,7 @@ def rows(
         encoding: of a text file without a byte order mark; a mark says it better.
         delimiter: one character between the fields of CSV and TSV; None: what the extension says.
         wanted: columns of Parquet to read; the others cost nothing, whatever is in them. None: all.
+        quote: one character around fields of CSV and TSV that hold delimiters or line breaks; None: there is none.
 
     Raises:
         TableError: no such file, an unknown extension, a header that is missing or names a column twice,
@@ -68,7 +73,7 @@ def rows(
         return _parquet(path, wanted)
     if extension == ".jsonl":
         return _json_lines(path, encoding)
-    return _separated(path, encoding, delimiter or DELIMITERS[extension])
+    return _separated(path, encoding, delimiter or DELIMITERS[extension], quote)
 
 
 @contextmanager
@@ -111,9 +116,9 @@ def _json_lines(path: Path, encoding: str) -> Iterator[Row]:
                 yield Row(line=number, problem=f"expected a JSON object, found {type(cells).__name__}")
 
 
-def _separated(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
+def _separated(path: Path, encoding: str, delimiter: str, quote: str | None) -> Iterator[Row]:
     with _lines(path, encoding) as lines:
-        records = _csv_records(lines, delimiter)
+        records = _csv_records(lines, delimiter, quote)
         columns = _header(path, next(records, (1, [], "")), delimiter)
         for number, fields, problem in records:
             if not problem and len(fields) != len(columns):
@@ -141,7 +146,9 @@ def _header(path: Path, record: tuple[int, list[str], str], delimiter: str) -> l
     return columns
 
 
-def _csv_records(lines: Iterator[tuple[int, str]], delimiter: str) -> Iterator[tuple[int, list[str], str]]:
+def _csv_records(
+    lines: Iterator[tuple[int, str]], delimiter: str, quote: str | None
+) -> Iterator[tuple[int, list[str], str]]:
     """(line, fields, problem) a record; after a broken one reading goes on with the very next line.
 
     ``csv.reader`` over the whole file would let one forgotten quote swallow all that follows.
@@ -151,7 +158,7 @@ def _csv_records(lines: Iterator[tuple[int, str]], delimiter: str) -> Iterator[t
         number, text = first
         if not text.strip("\r\n"):
             continue
-        fields, problem = _fields(text, delimiter)
+        fields, problem = _fields(text, delimiter, quote)
         taken = 0
         while problem == _OPEN and taken < LINES_PER_FIELD:
             if taken == len(ahead):
@@ -160,7 +167,7 @@ def _csv_records(lines: Iterator[tuple[int, str]], delimiter: str) -> Iterator[t
                 break
             text += ahead[taken][1]
             taken += 1
-            fields, problem = _fields(text, delimiter)
+            fields, problem = _fields(text, delimiter, quote)
         if not problem:
             for _ in range(taken):
                 ahead.popleft()
@@ -170,10 +177,13 @@ def _csv_records(lines: Iterator[tuple[int, str]], delimiter: str) -> Iterator[t
 _OPEN = "a quoted field is not closed"
 
 
-def _fields(text: str, delimiter: str) -> tuple[list[str], str]:
+def _fields(text: str, delimiter: str, quote: str | None) -> tuple[list[str], str]:
     """The fields of one record, or what is wrong with it."""
     try:
-        (fields,) = csv.reader([text], delimiter=delimiter, strict=True)
+        if quote is None:
+            (fields,) = csv.reader([text], delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+        else:
+            (fields,) = csv.reader([text], delimiter=delimiter, quotechar=quote, strict=True)
     except csv.Error as error:
         return [], _OPEN if "unexpected end of data" in str(error) else str(error)
     return fields, ""

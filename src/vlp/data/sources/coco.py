@@ -17,14 +17,17 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from vlp.data.coco.annotations import Annotations, Picture
-from vlp.data.coco.masks import MaskError, png, rasterise
-from vlp.data.parallel import ordered_map
+from vlp.data.coco.masks import MaskError, header_size, png, rasterise
+from vlp.data.parallel import TOO_FEW_FOR_PROCESSES, ordered_map
 from vlp.data.raw.columns import SPLITS, refused
 from vlp.data.raw.root import Place, Root, RootError, open_root
 from vlp.params import Section
 from vlp.records import Record, Region
 
 logger = logging.getLogger(__name__)
+
+PICTURES_AT_ONCE = 8
+"""That a process reads before it sends their records back."""
 
 
 class Part(Section):
@@ -98,7 +101,10 @@ def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
             raise RootError(f"{part.captions or part.instances or part.questions}: no picture; set image_name?")
         for kind, count in sorted(found.ignored.items()):
             logger.warning("ignored: %s (%d)", kind, count)
-        yield from _flat(ordered_map(partial(_records, raw, part, params), found.pictures.values()))
+        made = partial(_records, raw, part, params)
+        # Records come back with the bytes of their pictures, which may be photographs: few wait at a time.
+        pictures = found.pictures.values()
+        yield from _flat(ordered_map(made, pictures, at_once=PICTURES_AT_ONCE, few=TOO_FEW_FOR_PROCESSES))
         yield from (refused(entry.place, entry.problem) for entry in found.refused)
 
 
@@ -121,9 +127,9 @@ def _flat(found: Iterator[list[Record]]) -> Iterator[Record]:
 
 
 def _records(raw: Root, part: Part, params: Params, picture: Picture) -> list[Record]:
-    """The picture's record, then one for each segmentation that cannot be used."""
+    """The picture's record, then one for each segmentation and reference that cannot be used."""
     image, problem = raw.read(picture.name, params.max_bytes)
-    regions, broken = _regions(picture, params) if image else ([], [])
+    regions, broken = _regions(image, picture, params) if image else ([], [])
     record = Record(
         id=picture.name,
         image=image,
@@ -147,32 +153,51 @@ def _group(picture: Picture) -> str:
     return f"image {picture.id}" if own else f"image {picture.name}"
 
 
-def _regions(picture: Picture, params: Params) -> tuple[list[Region], list[Record]]:
-    wanted = set(picture.things) if params.regions else {thing for _, _, thing in picture.expressions}
-    if not (picture.width and picture.height):
-        missing = f"no width and height of image {picture.id}: no mask can be made"
-        return [], [refused(thing.place, missing) for number, thing in picture.things.items() if number in wanted]
-    if picture.width * picture.height > params.max_pixels:
-        size = f"{picture.width}×{picture.height} pixels, allowed {params.max_pixels} in all"
-        return [], [refused(thing.place, size) for number, thing in picture.things.items() if number in wanted]
-    masks: dict[int, np.ndarray] = {}
-    broken = []
-    for number, thing in picture.things.items():
-        if number in wanted:
+def _regions(image: bytes, picture: Picture, params: Params) -> tuple[list[Region], list[Record]]:
+    """The picture's regions, and what cannot be used; memory holds two masks, whatever the picture has."""
+    told = {thing for _, _, thing in picture.expressions}
+    wanted = {number: thing for number, thing in picture.things.items() if params.regions or number in told}
+    if wanted and (problem := _size_problem(image, picture, params.max_pixels)):
+        return [], [refused(thing.place, problem) for thing in wanted.values()]
+    by_category: dict[str, list[int]] = {}
+    for number, thing in wanted.items():
+        by_category.setdefault(thing.category, []).append(number)
+    of_categories: list[Region] = []
+    of_things: dict[int, bytes] = {}
+    broken: dict[int, Record] = {}
+    for category, numbers in by_category.items():
+        whole: np.ndarray | None = None
+        for number in numbers:
             try:
-                masks[number] = rasterise(thing.segmentation, picture.width, picture.height)
+                mask = rasterise(picture.things[number].segmentation, picture.width, picture.height)
             except MaskError as error:
-                broken.append(refused(thing.place, error))
-    named: dict[str, np.ndarray] = {}
-    if params.regions:
-        for number, mask in masks.items():
-            category = picture.things[number].category
-            named[category] = named[category] | mask if category in named else mask
-    # A category with a thing that has no mask would have a mask that is not of all its things.
-    for number in wanted - masks.keys():
-        named.pop(picture.things[number].category, None)
-    regions = [Region(expression=category, mask=png(mask)) for category, mask in named.items() if mask.any()]
-    for _, expression, number in picture.expressions:
-        if number in masks and masks[number].any():
-            regions.append(Region(expression=expression, mask=png(masks[number])))
-    return list(dict.fromkeys(regions)), broken
+                broken[number] = refused(picture.things[number].place, error)
+                continue
+            if number in told:
+                of_things[number] = png(mask) if mask.any() else b""
+            if params.regions:
+                whole = mask if whole is None else np.logical_or(whole, mask, out=whole)
+        # A category with a thing that has no mask would have a mask that is not of all its things.
+        if whole is not None and whole.any() and broken.keys().isdisjoint(numbers):
+            of_categories.append(Region(expression=category, mask=png(whole)))
+    named = [(expression, of_things[thing]) for _, expression, thing in picture.expressions if thing in of_things]
+    regions = [*of_categories, *(Region(expression=expression, mask=mask) for expression, mask in named if mask)]
+    empty = {place: thing for place, _, thing in picture.expressions if of_things.get(thing) == b""}
+    return list(dict.fromkeys(regions)), [
+        *(broken[number] for number in wanted if number in broken),
+        *(refused(place, f"ann_id {thing}: its mask covers no pixel of the picture") for place, thing in empty.items()),
+    ]
+
+
+def _size_problem(image: bytes, picture: Picture, max_pixels: int) -> str:
+    """Why no mask can be made for a picture of the size that its entry says; empty if one can."""
+    if not (picture.width and picture.height):
+        return f"no width and height of image {picture.id}: no mask can be made"
+    said = f"{picture.width}×{picture.height} pixels"
+    if picture.width * picture.height > max_pixels:
+        return f"{said}, allowed {max_pixels} in all"
+    found = header_size(image)
+    # Which of the sides is the width as shown, the orientation behind the header says.
+    if found is not None and sorted(found) != sorted((picture.width, picture.height)):
+        return f"{said}, but the picture has {found[0]}×{found[1]}"
+    return ""

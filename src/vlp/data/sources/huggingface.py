@@ -91,15 +91,16 @@ def _files(raw: Root, params: Params) -> list[File]:
 
 def _records(raw: Root, file: File, params: Params, features: Features) -> Iterator[Record]:
     found = rows(raw, file.name, columns.stored(params), features)
-    with_images = ((row, _image(raw, row.cells.get(params.image), params)) for row in found)
+    with_images = ((row, _image(raw, columns.cell(row, params.image), params)) for row in found)
     for _, run in groupby(with_images, key=lambda item: item[1].key or item[0].line):
         yield from _record(file, list(run), params, features)
 
 
 def _record(file: File, run: list[tuple[Row, _Image]], params: Params, features: Features) -> Iterator[Record]:
     image, found = run[0][1], list[Facts]()
+    mapped = [name for name in params.columns() if name != params.image]
     for row, _ in run:
-        cells = {name: value for name, value in row.cells.items() if name != params.image}
+        cells = {name: columns.cell(row, name) for name in mapped}
         try:
             if row.problem:
                 raise RowError(row.problem)

@@ -108,10 +108,11 @@ def _pictures(raw: Root, params: Params) -> list[tuple[str, str, str | None]]:
     """Path, class folder and split of every picture; the other files are counted in the log."""
     found, ignored = [], Counter[str]()
     for name in raw.files():
-        *folders, file = PurePosixPath(name).parts
+        *folders, file = parts = PurePosixPath(name).parts
+        hidden = any(part.startswith(".") for part in parts)
         split = folders.pop(0) if params.split_folders and folders else None
-        if file.startswith(".") or name == params.class_names:
-            ignored["hidden" if file.startswith(".") else "class_names"] += 1
+        if hidden or name == params.class_names:
+            ignored["hidden" if hidden else "class_names"] += 1
         elif (extension := PurePosixPath(file).suffix.lower().lstrip(".")) not in params.extensions:
             ignored[f".{extension}" if extension else "no extension"] += 1
         elif not folders:

@@ -8,6 +8,7 @@ there are; then record by record. Memory holds 8 bytes a row, the rows of images
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from vlp.data.raw.root import Root, open_root
 from vlp.data.raw.templates import Values, caption, stable_hash
 from vlp.records import Caption, Record
 
+logger = logging.getLogger(__name__)
+
 
 class Params(Columns):
     """``sources.manifest``: which column means what. ``a.b`` is the key ``b`` inside the column ``a``."""
@@ -31,6 +34,9 @@ class Params(Columns):
     file: str = Field(min_length=1, description="CSV, TSV, JSONL or Parquet, relative to ingest.root")
     encoding: str = Field("utf-8", description="of a text file without a byte order mark")
     delimiter: str | None = Field(None, min_length=1, max_length=1, description="of CSV and TSV, if an unusual one")
+    quote: str | None = Field(
+        '"', min_length=1, max_length=1, description="around fields of CSV and TSV; null: quotes are plain characters"
+    )
     negative_from: str | None = Field(None, description="column of caption_template that a false twin changes")
     regions_from_alpha: bool = Field(False, description="the alpha channel shows what the first caption names")
 
@@ -42,6 +48,13 @@ class Params(Columns):
         except (LookupError, UnicodeError):
             raise ValueError(f"no text encoding is called {value!r}") from None
         return value
+
+    @model_validator(mode="after")
+    def _separates(self) -> Params:
+        delimiter = self.delimiter or rows.DELIMITERS.get(Path(self.file).suffix.lower())
+        if self.quote is not None and (self.quote == delimiter or self.quote in "\r\n"):
+            raise ValueError(f"quote: {self.quote!r} separates fields or lines")
+        return self
 
     @model_validator(mode="after")
     def _falsifies(self) -> Params:
@@ -110,7 +123,7 @@ def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
 
 
 def _rows(path: Path, params: Params) -> Iterator[Row]:
-    return rows.rows(path, params.encoding, params.delimiter, columns.stored(params))
+    return rows.rows(path, params.encoding, params.delimiter, columns.stored(params), params.quote)
 
 
 def _survey(path: Path, params: Params) -> _Survey:
@@ -118,10 +131,13 @@ def _survey(path: Path, params: Params) -> _Survey:
     survey = _Survey(values=Values(params.negative_from) if params.negative_from else None)
     survey.columns.update(dict.fromkeys(rows.columns(path)))
     hashes = array("Q")
-    first_problem, line = "", 0
+    tabs = path.suffix.lower() == ".tsv"
+    first_problem, line, broken = "", 0, list[int]()
     for row in _rows(path, params):
         line = row.line
         survey.columns.update(dict.fromkeys(row.cells))
+        if tabs and any("\n" in str(value) for value in row.cells.values()):
+            broken.append(line)
         try:
             hashes.append(stable_hash(columns.image_name(row, params)))
             if survey.values:
@@ -132,6 +148,9 @@ def _survey(path: Path, params: Params) -> _Survey:
         raise ValueError(f"{path}: no rows")
     if not survey.columns:
         raise ValueError(f"{path}: no row can be read; the first: {first_problem}")
+    if broken:
+        many = f"{len(broken)} rows run over several lines, the first from line {broken[0]}"
+        logger.warning("%s: %s; are quotes plain characters there? Then set quote: null", path, many)
     columns.check(survey.columns, params, str(path))
     names, counts = np.unique(np.frombuffer(hashes, np.uint64), return_counts=True)
     several = counts > 1

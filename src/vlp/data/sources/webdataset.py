@@ -64,7 +64,7 @@ def _shard(raw: Root, shard: str, split: str | None, params: Params, seen: dict[
             for number, sample in enumerate(samples(stream, params.max_bytes), start=1):
                 if sample.key in met:
                     apart = f"key {sample.key!r} was there before: the members of a sample must stand together"
-                    yield refused(f"{shard}:{number}", apart)
+                    yield refused(f"{shard}#{number}", apart)  # no key: those follow a colon
                     continue
                 met.add(sample.key)
                 yield _sample(sample, shard, number, split, params, seen)
