@@ -213,3 +213,14 @@ def test_columns_inside_columns_are_read_by_their_path(tmp_path: Path, kind: str
     assert (found.fault, found.image, found.image_name) == (None, RED, "red.png")
     assert found.captions == (Caption(text="a red field"),)
     assert found.labels == ("gloves", "mask"), "-1 is no class"
+
+
+def test_a_column_of_many_things_gives_what_is_asked_of_each(tmp_path: Path) -> None:
+    names = datasets.ClassLabel(names=["mask", "coverall", "gloves"])
+    things = [{"category": names, "area": datasets.Value("int32")}]
+    features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string"), "things": things})
+    each = [{"category": 2, "area": 1}, {"category": -1, "area": 2}, {"category": 0, "area": 3}]
+    rows = {"image": [{"bytes": RED, "path": "red.png"}], "text": ["a red field"], "things": [each]}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "a.parquet")
+    (found,) = read(tmp_path, files={"any": ["*.parquet"]}, image="image", captions=["text"], labels="things.category")
+    assert (found.fault, found.labels) == (None, ("gloves", "mask"))

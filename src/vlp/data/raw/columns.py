@@ -152,13 +152,22 @@ def image_name(row: Row, params: Columns) -> str:
 
 
 def cell(row: Row, column: str) -> Any:
-    """The cell of ``column``, or of ``b`` inside the column ``a`` for ``a.b``; None where there is none."""
+    """The cell of ``column``, or of ``b`` inside the column ``a`` for ``a.b``; None where there is none.
+
+    Where ``a`` is a list, all its ``b``, in order.
+    """
     if column in row.cells:
         return row.cells[column]
     value: Any = row.cells
     for key in column.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
+        value = _inside(value, key)
     return value
+
+
+def _inside(value: Any, key: str) -> Any:
+    if isinstance(value, list):
+        return [_inside(each, key) for each in value]
+    return value.get(key) if isinstance(value, Mapping) else None
 
 
 def whole_text(text: str, where: str) -> str:
