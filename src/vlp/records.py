@@ -126,7 +126,9 @@ class Measured:
     pixel_hash: str
     """SHA-256 of the prepared pixels: equal for equal pictures in different files."""
     thumbnail: bytes
-    """8×8 RGB means of the prepared picture, 192 bytes: what near duplicates are found by."""
+    """8×8 RGB means of the prepared picture, 192 bytes: what near duplicates are searched by."""
+    details: bytes
+    """32×32 RGB means of it, 3,072 bytes: what near duplicates are told from other pictures by."""
     caption_problems: tuple[str, ...]
     """One entry a caption: ``reason: detail``, or empty."""
     caption_words: tuple[int, ...]

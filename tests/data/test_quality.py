@@ -45,7 +45,7 @@ def test_a_good_record_is_measured_whole() -> None:
     assert (found.format, found.mode, found.width, found.height) == ("PNG", "RGB", 40, 30)
     assert found.file_bytes == len(picture())
     assert found.content_hash == hashlib.sha256(picture()).hexdigest()
-    assert len(found.thumbnail) == 192
+    assert (len(found.thumbnail), len(found.details)) == (192, 3072)
     assert (found.caption_words, found.caption_scripts) == ((3,), ("latin",))
 
 
@@ -59,7 +59,7 @@ def test_an_unreadable_image_is_named_and_its_captions_still_measured() -> None:
     found = measure(record(image=picture()[:50]), IMAGE, TEXT)
     assert not found.readable
     assert found.problem == "truncated: the file ends before the picture does"
-    assert (found.width, found.sharpness, found.pixel_hash, found.thumbnail) == (0, 0.0, "", b"")
+    assert (found.width, found.sharpness, found.pixel_hash, found.thumbnail, found.details) == (0, 0.0, "", b"", b"")
     assert found.caption_words == (3,)
 
 
@@ -107,6 +107,11 @@ def test_all_records_are_measured_in_order(capsys: pytest.CaptureFixture[str]) -
     records = [record(id=f"r{number}") for number in range(5)]
     assert list(measure_all(records, IMAGE, TEXT)) == [measure(each, IMAGE, TEXT) for each in records]
     assert "records measured" in capsys.readouterr().err
+
+
+def test_a_picture_smaller_than_the_grid_is_repeated() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    assert thumbnail(pixels, 32) == pixels.repeat(2, axis=0).repeat(2, axis=1).tobytes()
 
 
 @pytest.mark.parametrize("side", [16, 32, 50, 64])

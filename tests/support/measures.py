@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from vlp.data.suite import ValidateParams
 from vlp.params import parse
 from vlp.records import Measured
@@ -55,7 +57,9 @@ def measured(number: int, **changes: Any) -> Measured:
         "caption_hashes": (f"{number:016x}",),
         "caption_scripts": ("latin",),
     }
-    return Measured(**values | changes)
+    values |= changes
+    coarse = np.frombuffer(values["thumbnail"], np.uint8).reshape(8, 8, 3)
+    return Measured(**{"details": coarse.repeat(4, axis=0).repeat(4, axis=1).tobytes()} | values)
 
 
 def unreadable(number: int) -> Measured:

@@ -53,7 +53,10 @@ class CleanParams(Section):
     exact_duplicates: Duplicates = Field("reject", description="same bytes or same prepared pixels")
     near_duplicates: Duplicates = Field("reject", description="same picture, encoded, shifted or rescaled anew")
     near_distance: float = Field(
-        4.5, gt=0, le=32, description="RMS of 8×8 RGB thumbnails up to which pictures are near"
+        4.5,
+        gt=0,
+        le=32,
+        description="RMS of 8×8 RGB thumbnails up to which pictures are near, if no part of them differs",
     )
 
 
@@ -65,6 +68,7 @@ _CANDIDATES: dict[str, np.dtype[Any] | type[np.generic]] = {
     "contents": _DIGEST,
     "pixels": _DIGEST,
     "thumbnails": np.uint8,
+    "details": np.uint8,
     "ids": np.uint8,
     "id_ends": np.int64,
     "captions": np.uint64,
@@ -107,6 +111,7 @@ class _Candidates:
             ("ids", measured.id.encode("utf-8", "surrogatepass")),
             ("captions", b"".join(captions)),
             ("thumbnails", measured.thumbnail),
+            ("details", measured.details),
         ):
             self._files[name].add(data)
         for name, of in (("id_ends", "ids"), ("caption_ends", "captions")):
@@ -151,6 +156,10 @@ class _Candidates:
     def thumbnails(self) -> np.ndarray:
         """uint8 [N, 192], mapped."""
         return self._column("thumbnails").reshape(len(self), -1)
+
+    def details(self) -> np.ndarray:
+        """uint8 [N, 3072], mapped."""
+        return self._column("details").reshape(len(self), -1)
 
     def appearances(self) -> np.ndarray:
         """float64 [N, 3], mapped."""
@@ -268,7 +277,9 @@ def _near(
     unions = Unions(count)
     crowded = True
     while crowded:
-        pairs = duplicates.near_pairs(candidates.thumbnails(), candidates.appearances(), params.near_distance, rows)
+        pairs = duplicates.near_pairs(
+            candidates.thumbnails(), candidates.details(), candidates.appearances(), params.near_distance, rows
+        )
         for later, earlier, distance in sorted((later, earlier, distance) for earlier, later, distance in pairs):
             row, other = int(rows[later]), int(rows[earlier])
             joins = unions.join(row, other)

@@ -41,6 +41,7 @@ MEASURES = pa.schema(
         pa.field("content_hash", _text, nullable=False),
         pa.field("pixel_hash", _text, nullable=False),
         pa.field("thumbnail", pa.binary(), nullable=False),
+        pa.field("details", pa.binary(), nullable=False),
         pa.field("caption_problems", _texts, nullable=False),
         pa.field("caption_words", pa.list_(pa.int32()), nullable=False),
         pa.field("caption_hashes", _texts, nullable=False),

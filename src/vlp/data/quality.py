@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from vlp.data.duplicates import DETAILS_SIDE
 from vlp.data.duplicates import SIDE as THUMBNAIL
 from vlp.data.parallel import ordered_map
 from vlp.preprocessing.image import ImageError, ImageParams, Prepared, format_of, prepare
@@ -55,6 +56,7 @@ def measure(record: Record, image: ImageParams, text: TextParams) -> Measured:
         content_hash=hashlib.sha256(record.image).hexdigest(),
         pixel_hash="" if pixels is None else hashlib.sha256(pixels.tobytes()).hexdigest(),
         thumbnail=b"" if pixels is None else thumbnail(pixels),
+        details=b"" if pixels is None else thumbnail(pixels, DETAILS_SIDE),
         caption_problems=_caption_problems(record, text),
         caption_words=tuple(words(caption) for caption in cleaned),
         caption_hashes=tuple(hashlib.sha256(caption.encode()).hexdigest()[:16] for caption in cleaned),
@@ -76,10 +78,13 @@ def measure_all(
     yield from track(ordered_map(partial(measure, image=image, text=text), records), "records measured", total)
 
 
-def thumbnail(pixels: np.ndarray) -> bytes:
-    """Means of an 8×8 grid of ``pixels`` (uint8 [S, S, 3]): 192 bytes, row-major RGB."""
+def thumbnail(pixels: np.ndarray, cells: int = THUMBNAIL) -> bytes:
+    """Means of a grid of ``pixels`` (uint8 [S, S, 3]), 8×8 unless told: 192 bytes, row-major RGB."""
+    if len(pixels) < cells:
+        times = -(-cells // len(pixels))
+        pixels = pixels.repeat(times, axis=0).repeat(times, axis=1)
     side = len(pixels)
-    edges = [round(step * side / THUMBNAIL) for step in range(THUMBNAIL + 1)]
+    edges = [round(step * side / cells) for step in range(cells + 1)]
     sums = np.add.reduceat(np.add.reduceat(pixels, edges[:-1], axis=0, dtype=np.uint32), edges[:-1], axis=1)
     areas = np.outer(np.diff(edges), np.diff(edges))[..., None]
     return ((sums + areas // 2) // areas).astype(np.uint8).tobytes()
