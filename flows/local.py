@@ -109,6 +109,9 @@ def _deploy(project: Path, api: str) -> None:
 
 
 def _keeper(project: Path) -> None:
+    # Anew each time: logins and addresses are in its environment, and one that `up` was given wrongly must not stay.
+    if (running := processes.read(project / FOLDER / "keeper.json")) is not None:
+        running.stop()
     environment = dict(os.environ) | {"PYTHONPATH": commands.python_environment(project)["PYTHONPATH"]}
     _start(project, "keeper", [sys.executable, "-m", "flows.local", "keep"], "", environment)
 

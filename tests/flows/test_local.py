@@ -152,6 +152,10 @@ def test_what_up_could_not_start_the_keeper_tries_again_and_what_is_served_it_ke
         )
         told = standalone / FOLDER / "keeper.log"
         wait_until(lambda: "change PREFECT_SERVER_API_PORT" in told.read_text(), "it does not try")
+        with pytest.raises(processes.StartError, match="change PREFECT_SERVER_API_PORT"):
+            local.up(standalone)
+        again = processes.read(standalone / FOLDER / "keeper.json")
+        assert again is not None and again.pid != keeper.pid, "it knows what the last `up` was told"
     finally:
         assert {"keeper", "front"} <= set(local.down(standalone))
     assert of_project(standalone) == []
