@@ -82,6 +82,13 @@ def test_what_has_been_dropped_already_is_no_error(tmp_path):
     assert merged(tmp_path, "tasks: {vqa: !drop }\n", params=once) == once
 
 
+def test_a_dropped_key_that_looks_like_another_is_told_of(tmp_path, caplog):
+    merged(tmp_path, "tasks:\n  matchin: !drop\n  vqa: !drop\n")
+    assert [record.getMessage() for record in caplog.records] == [
+        "tasks.matchin: !drop, but there is none; did you mean 'matching'?"
+    ]
+
+
 def test_null_is_a_value(tmp_path):
     assert "root: null\n" in merged(tmp_path, "ingest: {root: null}\n")
 

@@ -3,7 +3,8 @@
 An overlay has two rules. A mapping is merged into the mapping of the same name, and any other value (a number, a
 text, a list, null) takes the place of what was there. A mapping tagged ``!replace`` is not merged but takes the
 place, too; and a key whose value is ``!drop`` goes, which is how an overlay leaves tasks out. Where it has gone
-already nothing is to be done, so that an overlay can be applied again; the section that it goes from must be there::
+already nothing is to be done, so that an overlay can be applied again; a name that is not there and looks like one
+that is gets a warning, and the section that it goes from must be there::
 
     tasks:
       vqa: !drop
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from ruamel.yaml.error import CommentMark, YAMLError
 from ruamel.yaml.tokens import CommentToken
 
 from vlp.files import atomic
+
+logger = logging.getLogger(__name__)
 
 NULL = "tag:yaml.org,2002:null"
 
@@ -78,6 +82,8 @@ def merge(base: CommentedMap, overlay: CommentedMap, above: str = "") -> None:
             merge(before, value, f"{name}.")
             continue
         if _tag(value) == "!drop":
+            if key not in base and (near := _near(str(key), map(str, base))):
+                logger.warning("%s: !drop, but there is none; did you mean %r?", name, near)
             _drop(base, key)
             continue
         if dropped := next(_dropped(value, name), None):
@@ -216,5 +222,9 @@ def _set(base: CommentedMap, setting: str) -> None:
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a message: the known name nearest to ``name``, or all of them."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there is {', '.join(sorted(known)) or 'none'}"
+    near = _near(name, known)
+    return f"; did you mean {near!r}?" if near else f"; there is {', '.join(sorted(known)) or 'none'}"
+
+
+def _near(name: str, known: Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(name, known, n=1)), None)
