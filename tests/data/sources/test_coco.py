@@ -147,6 +147,17 @@ def test_an_expression_names_one_thing_and_its_split_is_the_pictures(root: Path)
     ]
 
 
+def test_several_files_speak_of_the_same_pictures(root: Path) -> None:
+    (root / "plus.json").write_text(
+        json.dumps([{"image_id": 7, "ann_id": 72, "sentences": ["the black one", "the cat"]}]), encoding="utf-8"
+    )
+    plain = [{"image_id": 7, "ann_id": 72, "sentences": ["the cat"]}]
+    several = {"expressions": ["expressions.json", "plus.json"]}
+    first, second = read(root, {"instances": INSTANCES, "expressions": plain}, several, regions=False)
+    assert masks(first) == {"the cat": 1, "the black one": 1}
+    assert second.regions == ()
+
+
 def test_questions_find_their_answers_and_pictures_that_no_file_lists(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -296,6 +307,8 @@ def test_a_pickle_is_not_read(root: Path) -> None:
         ({}, "name captions, instances or questions"),
         ({"questions": "q.json"}, "map questions and answers"),
         ({"captions": "c.json", "expressions": "e.json"}, "map instances"),
+        ({"captions": 3}, "expected a file or a list of files, found 3"),
+        ({"captions": None, "instances": []}, "name captions, instances or questions"),
         ({"captions": "c.json", "split": "val"}, "expected train, validation or test"),
         ({"captions": "c.json", "image_name": "{id}.jpg"}, "expected {image_id} once"),
         ({"captions": "c.json", "image_name": "{image_id:s}.jpg"}, "image_name"),

@@ -12,9 +12,10 @@ import string
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from vlp.data.coco.annotations import Annotations, Picture
 from vlp.data.coco.masks import MaskError, header_size, png, rasterise
@@ -30,14 +31,24 @@ PICTURES_AT_ONCE = 8
 """That a process reads before it sends their records back."""
 
 
+def _several(value: object) -> object:
+    if value is not None and not isinstance(value, str | list | tuple):
+        raise ValueError("expected a file or a list of files")
+    return (value,) if isinstance(value, str) else tuple(value or ())
+
+
+Files = Annotated[tuple[str, ...], BeforeValidator(_several)]
+"""One file, a list of them (RefCOCO, RefCOCO+ and RefCOCOg speak of the same pictures), or null."""
+
+
 class Part(Section):
     """One folder of pictures and the annotation files about them, all below ``ingest.root``."""
 
     images: str = Field("", description="folder of the pictures")
     split: str | None = Field(None, description="train, validation or test; null: by hash, or as expressions say")
-    captions: str | None = Field(None, description="captions_*.json")
-    instances: str | None = Field(None, description="instances_*.json")
-    expressions: str | None = Field(None, description="RefCOCO's references as JSON; needs instances")
+    captions: Files = Field((), description="captions_*.json")
+    instances: Files = Field((), description="instances_*.json")
+    expressions: Files = Field((), description="RefCOCO's references as JSON; needs instances")
     questions: str | None = Field(None, description="VQA's questions")
     answers: str | None = Field(None, description="VQA's annotations, which hold the answers")
     image_name: str | None = Field(
@@ -98,7 +109,8 @@ def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
     for part in params.parts:
         found = _annotations(raw, part, params)
         if not found.pictures:
-            raise RootError(f"{part.captions or part.instances or part.questions}: no picture; set image_name?")
+            listed = ", ".join((*part.captions, *part.instances, *filter(None, [part.questions])))
+            raise RootError(f"{listed}: no picture; set image_name?")
         for kind, count in sorted(found.ignored.items()):
             logger.warning("ignored: %s (%d)", kind, count)
         made = partial(_records, raw, part, params)
@@ -110,12 +122,12 @@ def read(root: Path, params: Params, seed: int) -> Iterator[Record]:
 
 def _annotations(raw: Root, part: Part, params: Params) -> Annotations:
     found = Annotations(raw, params.max_annotation_bytes, part.images, part.image_name)
-    if part.captions:
-        found.add_captions(part.captions)
-    if part.instances:
-        found.add_instances(part.instances)
-    if part.expressions:
-        found.add_expressions(part.expressions)
+    for file in part.captions:
+        found.add_captions(file)
+    for file in part.instances:
+        found.add_instances(file)
+    for file in part.expressions:
+        found.add_expressions(file)
     if part.questions and part.answers:
         found.add_questions(part.questions, part.answers)
     return found
