@@ -40,7 +40,10 @@ class Question:
 
     text: str
     answer: str
+    """The one to learn: of several that people gave, the one that they agree on."""
     type: str = ""
+    given: tuple[str, ...] = ()
+    """What each of several people answered, for data that have it (VQA v2: ten a question)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,7 @@ def example(number: int, side: int = 5) -> Row:
         image=rng.integers(0, 256, (side, side, 3), dtype=np.uint8),
         captions=(Caption(text=f"a{number}", negative=f"b{number}", kind="count"), Caption(text="c")),
         labels=("x",),
-        questions=(Question(text="q?", answer="yes", type="exists"),),
+        questions=(Question(text="q?", answer="yes", type="exists", given=("yes", "no")),),
         regions=((f"e{number}", rng.integers(0, 2, (side, side)).astype(bool)),),
         annotation="{}" if number % 2 else None,
     )
@@ -70,7 +70,9 @@ def test_every_text_stands_beside_its_token_ids(tmp_path: Path) -> None:
         "kind": "count",
     }
     assert row["captions"][1]["negative_ids"] is None
-    assert row["questions"] == [{"text": "q?", "ids": ids["q?"], "answer": "yes", "type": "exists"}]
+    assert row["questions"] == [
+        {"text": "q?", "ids": ids["q?"], "answer": "yes", "type": "exists", "given": ["yes", "no"]}
+    ]
     assert row["regions"][0]["ids"] == ids["e7"]
     assert empty["captions"] == empty["questions"] == empty["regions"] == empty["labels"] == []
 

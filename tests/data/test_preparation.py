@@ -50,7 +50,7 @@ def record(number: int) -> Record:
         captions=(Caption(text=f"noise  number {number}", negative=f"noise number {number + 1}", kind="count"),),
         group=f"g{number}",
         labels=("noise", f"n{number}"),
-        questions=(Question(text="is it noise?", answer=" yes ", type="exists"),),
+        questions=(Question(text="is it noise?", answer=" yes ", type="exists", given=(" yes", "\x07", "no")),),
         regions=(Region(expression="the left half", mask=png(mask)),),
     )
 
@@ -97,7 +97,7 @@ def test_every_good_record_is_in_one_split_with_clean_texts(tmp_path: Path) -> N
     _, example = found["r3"]
     assert example.image.shape == (16, 16, 3)
     assert example.captions == (Caption(text="noise number 3", negative="noise number 4", kind="count"),)
-    assert example.questions == (Question(text="is it noise?", answer="yes", type="exists"),)
+    assert example.questions == (Question(text="is it noise?", answer="yes", type="exists", given=("yes", "no")),)
     assert example.labels == ("noise", "n3")
     ((expression, mask),) = example.regions
     assert expression == "the left half"

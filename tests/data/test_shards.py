@@ -23,7 +23,10 @@ def record(number: int) -> Record:
         group=f"g{number}",
         split="test" if number % 2 else None,
         labels=("x", "y"),
-        questions=(Question(text="q?", answer="yes", type="exists"), Question(text="p?", answer="no")),
+        questions=(
+            Question(text="q?", answer="yes", type="exists", given=("yes", "maybe")),
+            Question(text="p?", answer="no"),
+        ),
         regions=(Region(expression="e", mask=b"png"),),
         annotation="{}",
         fault=None if number % 3 else "pairs.jsonl:1: broken",

@@ -30,7 +30,10 @@ EXAMPLES = pa.schema(
             pa.list_(pa.struct({"text": _text, "ids": _ids, "negative": _text, "negative_ids": _ids, "kind": _text})),
         ),
         pa.field("labels", pa.list_(_text)),
-        pa.field("questions", pa.list_(pa.struct({"text": _text, "ids": _ids, "answer": _text, "type": _text}))),
+        pa.field(
+            "questions",
+            pa.list_(pa.struct({"text": _text, "ids": _ids, "answer": _text, "type": _text, "given": pa.list_(_text)})),
+        ),
         # mask: bool [S, S] row-major, packed eight pixels a byte (numpy.packbits)
         pa.field("regions", pa.list_(pa.struct({"expression": _text, "ids": _ids, "mask": pa.binary()}))),
         pa.field("annotation", _text),
@@ -83,6 +86,7 @@ def pack(rows: Sequence[tuple[Example, Ids]]) -> pa.RecordBatch:
                 _id_lists([ids[question.text] for question, ids in flat]),
                 pa.array([question.answer for question, _ in flat], _text),
                 pa.array([question.type for question, _ in flat], _text),
+                pa.array([list(question.given) for question, _ in flat], pa.list_(_text)),
             ],
             EXAMPLES.field("questions").type,
         ),
@@ -129,7 +133,8 @@ def from_row(row: Mapping[str, Any]) -> Example:
         ),
         labels=tuple(row["labels"]),
         questions=tuple(
-            Question(text=item["text"], answer=item["answer"], type=item["type"]) for item in row["questions"]
+            Question(text=item["text"], answer=item["answer"], type=item["type"], given=tuple(item["given"]))
+            for item in row["questions"]
         ),
         regions=tuple((item["expression"], unpack_mask(item["mask"], side)) for item in row["regions"]),
         annotation=row["annotation"],

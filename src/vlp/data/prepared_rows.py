@@ -198,7 +198,8 @@ def usable_texts(
         if asked is not None and not answer:
             findings.append(_dropped(record.id, f"questions[{index}]", "empty: the answer has no character"))
         elif asked is not None:
-            questions.append(Question(text=asked, answer=answer, type=question.type))
+            given = tuple(filter(None, map(texts.clean, question.given)))
+            questions.append(Question(text=asked, answer=answer, type=question.type, given=given))
     named = ((i, judged_text(region.expression, f"regions[{i}]")) for i, region in enumerate(record.regions))
     expressions = {index: expression for index, expression in named if expression is not None}
     return tuple(captions), tuple(questions), expressions, findings

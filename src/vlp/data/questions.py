@@ -26,6 +26,8 @@ class Questions:
     kind: list[str]
     answer: list[str]
     code: np.ndarray
+    given: list[list[str]]
+    """What each of several people answered; empty where the data has one answer a question."""
 
     def __len__(self) -> int:
         return len(self.text)
@@ -58,6 +60,7 @@ def questions(examples: Examples, answers: Sequence[str]) -> Questions:
         kind=pc.struct_field(flat, "type").to_pylist(),
         answer=answer.to_pylist(),
         code=pc.fill_null(known, -1).to_numpy().astype(np.int64),
+        given=pc.struct_field(flat, "given").to_pylist(),
     )
 
 

@@ -37,7 +37,9 @@ RECORDS = pa.schema(
         pa.field("group", _text, nullable=False),
         pa.field("split", _text),
         pa.field("labels", pa.list_(_text)),
-        pa.field("questions", pa.list_(pa.struct({"text": _text, "answer": _text, "type": _text}))),
+        pa.field(
+            "questions", pa.list_(pa.struct({"text": _text, "answer": _text, "type": _text, "given": pa.list_(_text)}))
+        ),
         pa.field("regions", pa.list_(pa.struct({"expression": _text, "mask": pa.binary()}))),
         pa.field("annotation", _text),
         pa.field("fault", _text),
@@ -268,7 +270,10 @@ def _record(row: dict[str, Any]) -> Record:
             **row,
             "captions": tuple(Caption(**{**item, "kind": item["kind"] or ""}) for item in row["captions"] or ()),
             "labels": tuple(row["labels"] or ()),
-            "questions": tuple(Question(**{**item, "type": item["type"] or ""}) for item in row["questions"] or ()),
+            "questions": tuple(
+                Question(**{**item, "type": item["type"] or "", "given": tuple(item["given"] or ())})
+                for item in row["questions"] or ()
+            ),
             "regions": tuple(Region(**item) for item in row["regions"] or ()),
         }
     )

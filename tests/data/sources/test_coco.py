@@ -164,7 +164,13 @@ def test_questions_find_their_answers_and_pictures_that_no_file_lists(
     asked = [(1, 7, "how many?"), (2, 7, "is it red?"), (3, 9, "why?")]
     questions = [{"question_id": q, "image_id": i, "question": text} for q, i, text in asked]
     answers = [
-        {"question_id": 1, "image_id": 7, "multiple_choice_answer": "2", "answer_type": "number"},
+        {
+            "question_id": 1,
+            "image_id": 7,
+            "multiple_choice_answer": "2",
+            "answer_type": "number",
+            "answers": [{"answer": "2", "answer_confidence": "yes", "answer_id": 1}, {"answer": "3", "answer_id": 2}],
+        },
         {"question_id": 2, "image_id": 7, "multiple_choice_answer": "yes"},
         {"question_id": 5, "image_id": 7, "multiple_choice_answer": "no"},
     ]
@@ -173,7 +179,7 @@ def test_questions_find_their_answers_and_pictures_that_no_file_lists(
     with caplog.at_level(logging.WARNING):
         first, second = read(root, files, {"image_name": "x_{image_id:04d}.png"})
     assert first.questions == (
-        Question(text="how many?", answer="2", type="number"),
+        Question(text="how many?", answer="2", type="number", given=("2", "3")),
         Question(text="is it red?", answer="yes"),
     )
     assert (first.id, first.image) == ("val/x_0007.png", b"7")

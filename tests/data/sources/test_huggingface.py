@@ -103,6 +103,16 @@ def test_parquet_files_belong_to_the_split_that_lists_them(tmp_path: Path) -> No
     assert [record.split for record in found] == ["train"] * 4 + ["test"] * 2
 
 
+def test_what_each_person_answered_is_kept(tmp_path: Path) -> None:
+    """VQA v2 as it is often packed: a list of objects beside the answer that counts."""
+    people = [{"answer": "red", "answer_id": 1}, {"answer": "dark red", "answer_id": 2}]
+    table = {"image": [RED, BLUE], "q": ["what colour?"] * 2, "a": ["red", "blue"], "people": [people, []]}
+    pq.write_table(pa.table(table), tmp_path / "vqa.parquet")
+    first, second = read(tmp_path, files={"any": ["vqa.parquet"]}, question="q", answer="a", answers="people.answer")
+    assert first.questions == (Question(text="what colour?", answer="red", type="other", given=("red", "dark red")),)
+    assert second.questions == (Question(text="what colour?", answer="blue", type="other"),)
+
+
 def test_rows_of_one_image_that_follow_one_another_are_one_record(tmp_path: Path) -> None:
     rows = [
         (RED, "what colour?", "red"),

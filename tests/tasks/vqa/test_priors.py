@@ -17,6 +17,7 @@ def asked(*entries: tuple[str, str, int]) -> Questions:
         kind=[kind for _, kind, _ in entries],
         answer=[str(code) for _, _, code in entries],
         code=np.array([code for _, _, code in entries]),
+        given=[[] for _ in entries],
     )
 
 

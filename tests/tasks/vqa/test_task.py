@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +198,25 @@ def test_questions_of_answers_outside_the_vocabulary_are_never_drawn_and_always_
     found = made.evaluate(prepared.split("test"), seed=0, resamples=100)
     unknown = found.metrics["unknown_answers"]
     assert unknown > 0 and found.metrics["accuracy"] <= 1 - unknown / found.metrics["questions"]
+
+
+def test_where_people_agree_to_a_part_an_answer_is_right_to_a_part(trained: Task, prepared: Prepared) -> None:
+    test = prepared.split("test")
+    plain = trained.asked(test)
+    assert "consensus_accuracy" not in trained.evaluate(test, seed=0, resamples=100).metrics
+    people = [[answer] * 2 + ["something else"] * 8 for answer in plain.answer]
+    people[0] = []  # nobody else was asked
+    trained._asked["test"] = replace(plain, given=people)
+    try:
+        found = trained.evaluate(test, seed=0, resamples=100).metrics
+    finally:
+        trained._asked["test"] = plain
+    right = trained.score(test).argmax(1)[1:] == plain.code[1:]
+    assert found["consensus_questions"] == len(plain) - 1
+    assert found["consensus_accuracy"] == pytest.approx(0.6 * right.mean())
+    assert 0 <= found["question_only_consensus_accuracy"] <= 0.6
+    by_type = found["consensus_accuracy_by_type"].values()
+    assert sum(each["size"] for each in by_type) == len(plain) - 1
 
 
 def test_data_without_questions_is_refused_by_name(tmp_path: Path) -> None:

@@ -102,8 +102,9 @@ class Annotations:
             number = _number(entry, "question_id")
             asked.add(number)
             if number in solutions:
-                answer, kind = solutions[number]
-                picture.questions.append(Question(text=_text(entry, "question"), answer=answer, type=kind))
+                answer, kind, given = solutions[number]
+                question = Question(text=_text(entry, "question"), answer=answer, type=kind, given=given)
+                picture.questions.append(question)
             else:
                 self.ignored[f"{file}: questions without an answer"] += 1
 
@@ -111,8 +112,8 @@ class Annotations:
         if spare := len(solutions.keys() - asked):
             self.ignored[f"{answers}: answers without a question"] += spare
 
-    def _solutions(self, file: str) -> dict[int, tuple[str, str]]:
-        """Answer and its type, by question."""
+    def _solutions(self, file: str) -> dict[int, tuple[str, str, tuple[str, ...]]]:
+        """Answer, its type and what each person answered, by question."""
         found = {}
         for number, entry in enumerate(_list(self._open(file), "annotations", file)):
             try:
@@ -121,6 +122,7 @@ class Annotations:
                 found[_number(entry, "question_id")] = (
                     answer,
                     _whole(kind, "answer_type") if isinstance(kind, str) else "",
+                    _given(entry),
                 )
             except EntryError as error:
                 self._refuse(f"{file}: annotations[{number}]", error)
@@ -245,6 +247,14 @@ def _text(entry: Any, key: str) -> str:
     if not isinstance(value, str):
         raise EntryError(f"{key}: expected text, found {value!r:.60}")
     return _whole(value, key)
+
+
+def _given(entry: Entry) -> tuple[str, ...]:
+    """What each person answered; a test set's own list may be missing."""
+    answers = entry.get("answers", [])
+    if not isinstance(answers, list):
+        raise EntryError(f"answers: expected a list, found {answers!r:.60}")
+    return tuple(each if isinstance(each, str) else _text(each, "answer") for each in answers)
 
 
 def _sentence(entry: Any) -> str:

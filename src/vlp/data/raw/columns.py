@@ -55,6 +55,7 @@ class Columns(Place):
     labels_except: tuple[str, ...] = Field((), description='values of the labels column that name nothing: "yes", "no"')
     question: str | None = None
     answer: str | None = None
+    answers: str | None = Field(None, description="what each of several people answered, a list; answer is what counts")
     type: str | None = Field(None, description="type of question; where null the answer's: yes/no, number, other")
 
     @field_validator("caption_template")
@@ -70,6 +71,8 @@ class Columns(Place):
             raise ValueError("labels_except is of the labels: map labels")
         if (self.question is None) != (self.answer is None):
             raise ValueError("map question and answer, or neither")
+        if self.answers is not None and self.question is None:
+            raise ValueError("answers are of a question: map question and answer")
         if self.type is not None and self.question is None:
             raise ValueError("type is the type of a question: map question and answer")
         if self.negative is not None and not self.captions:
@@ -79,7 +82,7 @@ class Columns(Place):
     def columns(self) -> list[str]:
         """Every column that is mapped, in the order of the fields."""
         single = [self.image, self.negative, self.id, self.group, self.split, self.labels]
-        single += [self.question, self.answer, self.type]
+        single += [self.question, self.answer, self.answers, self.type]
         named = [*single, *self.captions, *fields_of(self.caption_template)]
         return list(dict.fromkeys(name for name in named if name is not None))
 
@@ -299,7 +302,8 @@ def _question(row: Row, params: Columns) -> Question | None:
         return None
     if text is None or answer is None:
         raise RowError(f"column {params.question if text is None else params.answer!r}: question or answer is missing")
-    return Question(text=text, answer=answer, type=_text(row, params.type) or _answer_type(answer))
+    given = tuple(each for each in _texts(row, params.answers) if each is not None)
+    return Question(text=text, answer=answer, type=_text(row, params.type) or _answer_type(answer), given=given)
 
 
 def _answer_type(answer: str) -> str:

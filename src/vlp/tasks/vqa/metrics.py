@@ -15,6 +15,7 @@ from vlp.evaluation.calibration import calibration
 from vlp.evaluation.intervals import Bootstrap
 from vlp.evaluation.slices import by_slice, largest, more, rows_by_slice
 from vlp.tasks.base import Evaluation
+from vlp.tasks.vqa.consensus import LEAST, consensus
 from vlp.tasks.vqa.priors import prior_answers
 
 
@@ -49,19 +50,21 @@ def measure(
     """
     answered = probabilities.argmax(1)
     bootstrap = Bootstrap([groups[row] for row in asked.row.tolist()], seed=seed, resamples=resamples)
-    right = {
-        "accuracy": answered == asked.code,
-        "blank_image_accuracy": blank == asked.code,
-        "question_prior_accuracy": prior_answers(train, asked) == asked.code,
-        "image_only_accuracy": mute == asked.code,
-        "majority_accuracy": _majority(train) == asked.code,
+    said = {
+        "accuracy": answered,
+        "blank_image_accuracy": blank,
+        "question_prior_accuracy": prior_answers(train, asked),
+        "image_only_accuracy": mute,
+        "majority_accuracy": np.full(len(asked), _majority(train)),
     }
+    right = {name: each == asked.code for name, each in said.items()}
     metrics: dict[str, Any] = {name: float(each.mean()) for name, each in right.items()}
     metrics |= {f"{name}_ci95": list(bootstrap.ratio(each)) for name, each in right.items()}
     # Two ways to answer without looking; the better of them is what looking has to beat.
     strongest = max(("blank_image_accuracy", "question_prior_accuracy"), key=lambda name: metrics[name])
     metrics["question_only_accuracy"] = metrics[strongest]
     metrics["question_only_accuracy_ci95"] = metrics[f"{strongest}_ci95"]
+    metrics |= _consensus(asked, answers, {"": answered, "question_only_": said[strongest]}, groups, seed, resamples)
     target = classes.one_hot(asked.code, len(answers))
     metrics |= classes.macro(target, classes.one_hot(answered, len(answers)), bootstrap)
     metrics |= classes.macro_roc_auc(target, probabilities, bootstrap)
@@ -93,6 +96,32 @@ def measure(
 def _majority(train: Questions) -> int:
     known = train.code[train.code >= 0]
     return int(np.bincount(known).argmax()) if len(known) else 0
+
+
+def _consensus(
+    asked: Questions,
+    answers: Sequence[str],
+    said: dict[str, np.ndarray],
+    groups: Sequence[str],
+    seed: int,
+    resamples: int,
+) -> dict[str, Any]:
+    """VQA accuracy of those questions that enough people answered; nothing where no question is one of them."""
+    rows = [row for row, given in enumerate(asked.given) if len(given) >= LEAST]
+    if not rows:
+        return {}
+    bootstrap = Bootstrap([groups[asked.row[row]] for row in rows], seed=seed, resamples=resamples)
+    found: dict[str, Any] = {"consensus_questions": len(rows)}
+    for name, chosen in said.items():
+        worth = np.array([consensus(answers[chosen[row]], asked.given[row]) for row in rows])
+        found[f"{name}consensus_accuracy"] = float(worth.mean())
+        found[f"{name}consensus_accuracy_ci95"] = list(bootstrap.ratio(worth))
+        if not name:
+            kinds = rows_by_slice([asked.kind[row] for row in rows])
+            found["consensus_accuracy_by_type"] = {
+                kind: {"value": float(worth[own].mean()), "size": len(own)} for kind, own in kinds.items()
+            }
+    return found
 
 
 def _sliced(
