@@ -243,6 +243,15 @@ def test_a_pair_that_people_rejected_goes_and_its_last_caption_takes_the_record(
     assert judge(measures, params(reviewed="off"), people) == []
 
 
+def test_a_review_of_a_record_that_is_not_there_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    gone = {"r1": {"record": ""}, "renamed": {"record": ""}}
+    assert len(judge([distinct(1)], params(), gone)) == 1
+    assert "1 of 2 rejected records are not in the data, so nothing is rejected of them: 'renamed'" in caplog.text
+    caplog.clear()
+    judge([distinct(1)], params(reviewed="off"), gone)
+    assert not caplog.records
+
+
 def test_a_review_of_a_caption_that_is_not_there_is_told() -> None:
     (finding,) = judge([distinct(1)], params(), {"r1": {"captions[4]": ""}})
     assert (finding.reason, finding.action) == ("review_without_caption", "reported")

@@ -226,6 +226,21 @@ def test_a_negative_of_the_caption_s_own_tokens_is_dropped(tmp_path: Path) -> No
     assert ("r0", "captions[1].negative", "same_tokens", "dropped") in rejects(out)
 
 
+def test_a_negative_that_is_another_caption_of_the_picture_is_dropped(tmp_path: Path) -> None:
+    long = "one two three four five six seven eight nine ten noise"
+    said = (
+        Caption(text="noise and a cat", negative="A DOG of noise"),
+        Caption(text="a dog of noise", negative="noise and no dog"),
+        Caption(text=f"{long} here", negative=None),
+        Caption(text="only noise", negative=f"{long} there"),
+    )
+    out = prepared(tmp_path, [replace(RECORDS[0], captions=said), *RECORDS[1:]])
+    found = {(field, reason) for record, field, reason, _ in rejects(out) if record == "r0"}
+    assert found >= {("captions[0].negative", "same_as_caption"), ("captions[3].negative", "same_tokens")}
+    (example,) = [example for _, example in everything(out) if example.id == "r0"]
+    assert [caption.negative for caption in example.captions] == [None, "noise and no dog", None, None]
+
+
 def test_a_run_that_is_killed_at_the_very_end_can_be_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ingested, validated = validate(tmp_path, RECORDS)
     out = tmp_path / "out"

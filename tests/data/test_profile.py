@@ -47,6 +47,11 @@ def test_what_has_nothing_in_common_is_as_far_as_can_be() -> None:
     assert distance({}, {"b": 3}) == 1
 
 
+def test_of_nothing_nothing_has_moved() -> None:
+    assert distance({}, {}) == 0
+    assert distance({}, {"a": 1}) == distance({"a": 1}, {}) == 1
+
+
 def test_a_data_set_has_not_drifted_from_another_of_its_kind() -> None:
     assert max(far for _, far in drift(described(seed=1), described(seed=2))) < 0.1
 

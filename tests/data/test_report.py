@@ -117,6 +117,11 @@ def test_an_example_shows_the_picture_small_and_the_caption() -> None:
     assert picture.convert("RGB").getpixel((32, 32)) == (0, 0, 255)
 
 
+def test_a_caption_that_is_there_no_more_has_no_text() -> None:
+    found = [Finding(record="r0", field="captions[4]", reason="review_without_caption", action="reported")]
+    assert "captions[4]" in page([measured(0)], found, {0: row(png("blue"), "first")})
+
+
 def test_an_image_that_does_not_decode_is_said_in_words() -> None:
     found = [Finding(record="r0", field="image", reason="truncated")]
     text = page([unreadable(0)], found, {0: row(b"broken")})

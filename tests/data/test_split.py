@@ -125,6 +125,12 @@ def test_a_leak_can_be_kept_to_compare_with_published_figures() -> None:
     assert finding.action == "reported"
 
 
+def test_a_split_that_conflicts_emptied_is_an_error_that_says_so() -> None:
+    both = [Member(f"{split}{number}", f"g{number}", split) for number in range(4) for split in ("train", "test")]
+    with pytest.raises(SplitError, match=r"all 4 records of the official split train share a group with a later split"):
+        assign_all(both, 1, params(validation=0.0, train=0.9, test=0.1))
+
+
 def test_an_empty_split_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(SplitError, match=r"(train|validation|test) would be empty: 1 records in 1 groups, .*give more"):
         assign_all(members(1), 1, params())

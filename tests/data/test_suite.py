@@ -14,6 +14,12 @@ def test_every_check_has_its_own_name() -> None:
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.parametrize("share", [0.7, 0.85, 0.1])
+def test_a_share_at_its_limit_is_within_it(share: float) -> None:
+    (check,) = [each for each in checks(params(max_reject_share=share), "latin") if each.name == "records_accepted"]
+    assert check.arguments["mostly"] <= (20 - round(20 * share)) / 20
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from support.measures import measured
 from vlp.data.validated import Contents, counts, verdicts, visible
 from vlp.records import Action, Caption, Finding, Question, Record, Region
@@ -55,6 +57,22 @@ def test_contents_are_counted_as_the_records_pass() -> None:
     assert contents.answers == {"yes": 2}
     assert contents.kinds == {"count": 1}
     assert contents.regions == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("தமிழ் மொழி", ["தமிழ்", "மொழி"]),
+        ("كِتَابٌ", ["كِتَابٌ"]),
+        ("a_b café", ["a", "b", "café"]),
+        ("红色x", ["红", "色", "x"]),
+    ],
+)
+def test_words_keep_their_vowel_signs(text: str, words: list[str]) -> None:
+    contents = Contents()
+    list(contents.watch([Record(id="a", image=b"", image_name="", captions=(Caption(text=text),), group="a")]))
+    assert contents.words == dict.fromkeys(words, 1)
 
 
 def test_invisible_characters_are_shown_and_long_texts_cut() -> None:

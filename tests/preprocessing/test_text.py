@@ -448,6 +448,13 @@ def test_stop_words_are_passed_over_by_the_tokenizer_and_by_its_file(tmp_path: P
     assert tokenizer.token_to_id("的") is None
 
 
+def test_a_text_of_stop_words_alone_is_none() -> None:
+    chosen = params(stop_words=["to", "be", "or", "not", "的"], scripts=[])
+    assert problem("To be, or not to be!", chosen).startswith("stop_words: ")
+    assert problem("的的", chosen).startswith("stop_words: ")
+    assert problem("to be or not to bee", chosen) == ""
+
+
 def test_a_given_tokenizer_takes_no_stop_words() -> None:
     with pytest.raises(ParamsError, match="stop_words are left out by a trained tokenizer"):
         params(stop_words=["a"], tokenizer="bert")
@@ -487,7 +494,13 @@ def test_words_counted_in_parts_train_the_same_tokenizer() -> None:
 
 @pytest.mark.parametrize(
     ("text", "cleaned"),
-    [("a 1½ year old", "a 1 1⁄2 year old"), ("½ a pear", "1⁄2 a pear"), ("10⁶ stars", "10^6 stars"), ("5 m²", "5 m2")],
+    [
+        ("a 1½ year old", "a 1 1⁄2 year old"),
+        ("½ a pear", "1⁄2 a pear"),
+        ("10⁶ stars", "10^6 stars"),
+        ("5 m²", "5 m2"),
+        ("10⁻⁶ g", "10^−6 g"),
+    ],
 )
 def test_normalising_changes_no_number(text: str, cleaned: str) -> None:
     assert clean(text) == cleaned

@@ -8,6 +8,7 @@ does not see its pictures; inside of a split, the earlier record.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, Self
@@ -21,8 +22,12 @@ from vlp.data.split import SPLITS
 from vlp.params import Section
 from vlp.records import Action, Finding, Measured
 
+logger = logging.getLogger(__name__)
+
 Duplicates = Literal["reject", "group", "off"]
 MISMATCHED = "mismatched"
+MISSING_SHOWN = 5
+"""Ids that a message names of records that are not there."""
 _HASH = 16
 """Bytes that are kept of a SHA-256: enough to tell a million million pictures apart."""
 
@@ -177,14 +182,20 @@ def judge(
         rejected: what people rejected, by record and field (``record``, ``captions[0]``), each with what they noted.
     """
     found: list[tuple[int, Finding]] = []
+    missing = dict(rejected) if params.reviewed != "off" else {}
     with _Candidates() as candidates:
         for position, measured in enumerate(measures):
-            people = dict(rejected.get(measured.id, {})) if params.reviewed != "off" else {}
+            people = dict(missing.pop(measured.id, {}))
             of_one = [*_image_findings(measured, params), *_caption_findings(measured, params, people)]
             found.extend((position, finding) for finding in of_one)
             if not any(finding.action == "rejected" for finding in of_one):
                 candidates.add(position, measured)
         found.extend(_duplicate_findings(candidates, params))
+    if missing:
+        logger.warning(
+            "review: %d of %d rejected records are not in the data, so nothing is rejected of them: %s",
+            *(len(missing), len(rejected), ", ".join(map(repr, [*missing][:MISSING_SHOWN]))),
+        )
     return [finding for _, finding in sorted(found, key=lambda item: item[0])]
 
 

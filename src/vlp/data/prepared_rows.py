@@ -114,19 +114,20 @@ def _encoded(
 
 
 def _told_apart(example: Example, places: Sequence[int], ids: dict[str, list[int]]) -> tuple[Example, list[Finding]]:
-    """The example without negatives of which the tokenizer makes their captions' own tokens: they would be true and
-    false at once.
+    """The example without negatives of which the tokenizer makes a caption's own tokens: they would be true and false
+    at once.
 
     Args:
         example: with all its texts.
         places: of its captions among those of the record.
         ids: of every text.
     """
+    true = {tuple(ids[caption.text]) for caption in example.captions}
     captions, lost = list(example.captions), list[Finding]()
     for number, (place, caption) in enumerate(zip(places, example.captions, strict=True)):
-        if caption.negative is not None and ids[caption.negative] == ids[caption.text]:
+        if caption.negative is not None and tuple(ids[caption.negative]) in true:
             captions[number] = replace(caption, negative=None)
-            problem = "same_tokens: no other ones than the caption's are left of it"
+            problem = "same_tokens: no other ones than a caption's are left of it"
             lost.append(_dropped(example.id, f"captions[{place}].negative", problem))
     return (replace(example, captions=tuple(captions)), lost) if lost else (example, lost)
 
@@ -181,16 +182,20 @@ def usable_texts(
             return None
         return cleaned
 
+    usable = {
+        index: texts.clean(caption.text)
+        for index, caption in enumerate(record.captions)
+        if f"captions[{index}]" not in dropped
+    }
+    true = {text.casefold() for text in usable.values()}
     captions = []
-    for index, caption in enumerate(record.captions):
-        if (where := f"captions[{index}]") in dropped:
-            continue
-        kept = texts.clean(caption.text)
-        negative = None if caption.negative is None else judged_text(caption.negative, f"{where}.negative")
-        if negative is not None and negative.casefold() == kept.casefold():
-            findings.append(_dropped(record.id, f"{where}.negative", "same_as_caption: it cannot be false"))
+    for index, text in usable.items():
+        caption, where = record.captions[index], f"captions[{index}].negative"
+        negative = None if caption.negative is None else judged_text(caption.negative, where)
+        if negative is not None and negative.casefold() in true:
+            findings.append(_dropped(record.id, where, "same_as_caption: it cannot be false"))
             negative = None
-        captions.append(Caption(text=kept, negative=negative, kind=caption.kind))
+        captions.append(Caption(text=text, negative=negative, kind=caption.kind))
     questions = []
     for index, question in enumerate(record.questions):
         asked = judged_text(question.text, f"questions[{index}]")

@@ -72,7 +72,7 @@ def distance(one: Mapping[str, int], two: Mapping[str, int]) -> float:
     """Jensen–Shannon distance (base 2) of two counted distributions, less what two samples of one would have."""
     totals = sum(one.values()), sum(two.values())
     if not all(totals):
-        return 1.0
+        return float(any(totals))  # of nothing nothing has moved
     names = sorted(one.keys() | two.keys())
     p, q = (_shares(counts, names, total) for counts, total in zip((one, two), totals, strict=True))
     middle = (p + q) / 2

@@ -164,7 +164,8 @@ def _example(finding: Finding, row: dict[str, Any], image: ImageParams) -> dict[
         "record": visible(finding.record),
         "field": finding.field,
         "detail": visible(finding.detail),
-        "text": visible(row["captions"][int(place[1])]["text"]) if place else "",
+        # A caption that people rejected may be there no more.
+        "text": visible(row["captions"][at]["text"]) if place and (at := int(place[1])) < len(row["captions"]) else "",
         "picture": _picture(row["image"], image),
     }
 

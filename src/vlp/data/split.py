@@ -122,7 +122,8 @@ def assign_all(members: Members, seed: int, params: SplitParams) -> tuple[np.nda
     torn = np.flatnonzero(several[numbers] & (official >= 0) & (official != found))
     findings = [_conflict(members, int(row), int(official[row]), int(found[row]), params) for row in torn]
     found[torn] = official[torn] if params.official_conflicts == "keep" else -1
-    _check_none_empty(found, int(present.sum()), params)
+    lost = np.bincount(official[torn], minlength=len(SPLITS)) if params.official_conflicts == "reject" else None
+    _check_none_empty(found, int(present.sum()), params, lost)
     return found, findings
 
 
@@ -163,9 +164,15 @@ def _conflict(members: Members, row: int, official: int, other: int, params: Spl
     )
 
 
-def _check_none_empty(found: np.ndarray, groups: int, params: SplitParams) -> None:
+def _check_none_empty(found: np.ndarray, groups: int, params: SplitParams, lost: np.ndarray | None) -> None:
+    """``lost``: of each split the records that conflicts cost it."""
     for place, name in enumerate(SPLITS):
         if not (found == place).any():
+            if lost is not None and lost[place]:
+                raise SplitError(
+                    f"split: all {lost[place]} records of the official split {name} share a group with a later split "
+                    "(split_conflict); mend the source's group, or set split.official_conflicts: keep"
+                )
             raise SplitError(
                 f"split: {name} would be empty: {int((found >= 0).sum())} records in {groups} groups, "
                 f"share {getattr(params, name):g}; give more groups, or raise split.{name}"

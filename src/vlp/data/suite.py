@@ -89,6 +89,11 @@ def _share(name: str, says: str, frame: str, column: str, share: float, *, value
     }
 
 
+def _rest(share: float) -> float:
+    """One less ``share``, without what floating point would add: 1 - 0.7 is more than 0.3."""
+    return round(1 - share, 12)
+
+
 def _critical(params: ValidateParams) -> Iterator[Check]:
     yield Check(
         name="schema",
@@ -117,10 +122,10 @@ def _critical(params: ValidateParams) -> Iterator[Check]:
         expectation="ExpectTableRowCountToBeBetween",
         arguments={"min_value": params.min_records},
     )
-    readable, kept = 1 - params.max_unreadable_share, 1 - params.max_reject_share
+    readable, kept = (_rest(share) for share in (params.max_unreadable_share, params.max_reject_share))
     yield Check(severity="critical", **_share("images_readable", "images decode", "records", "readable", readable))
     yield Check(severity="critical", **_share("records_accepted", "records are not rejected", "records", "kept", kept))
-    first = 1 - params.max_duplicate_share
+    first = _rest(params.max_duplicate_share)
     yield Check(
         severity="critical",
         **_share("images_distinct", "images are not repeated", "images", "repeat", first, value=False),
@@ -161,7 +166,7 @@ def _warning(params: ValidateParams, main_script: str) -> Iterator[Check]:
         expectation="ExpectColumnValuesToBeInSet",
         arguments={"column": "script", "value_set": [main_script], "mostly": params.min_script_share},
     )
-    own = 1 - params.max_repeated_caption_share
+    own = _rest(params.max_repeated_caption_share)
     yield Check(
         severity="warning",
         **_share("captions_distinct", "captions belong to one record only", "captions", "repeated", own, value=False),

@@ -21,6 +21,8 @@ _DIRECTIONS = _words("""
     slop(?:es?|ed|ing) inverted flipped rotated turned level corners? edges? sides? rows?
     columns? position where direction pointing points? facing north(?:ern)? south(?:ern)? east(?:ern)? west(?:ern)?
     (?:(?:counter|anti)-?)?clockwise clock o'clock angle straight stand(?:s|ing)? lying lies hanging hangs falling
+    low high underside sideways overhead upstairs downstairs ascend(?:s|ed|ing)? descend(?:s|ed|ing)?
+    tak(?:es?|ing)_off climb(?:s|ed|ing)? upstanding
 """)
 _CHIRAL = _words(r"""
     texts? letters? words? writing written reads? reading says? saying signs? logos? labels? numbers? digits? digital
@@ -56,9 +58,13 @@ _SIDE = re.compile(
     r")"
 )
 _NO_SIDE = _words("""
-    right_side_up right_of_way
+    right_side_up right_of_way right_side_of_(?:history|the_law)
     (?:what|whatever|all|nothing|anything|something|little|much|none|that)(?:_is|_was|'s)?_left_of
+    (?:one|two|three|four|five|six|few|some|several|many|more|half|most|bits?|enough)_left_of remains?_left_of
 """)
+# Of a cake, a slice may be left.
+_PORTION = _words("slices? pieces? parts? portions? bits? bites? half halves quarters? remains? remainder crumbs?")
+_BARE_LEFT_OF = re.compile(r"(?<!the )(?<!its )(?<![a-z])left of(?![a-z])")
 _ANY_SIDE = re.compile(r"(?<![a-z])(?:left|right)")
 _OPPOSITE = {"left": "right", "right": "left"}
 
@@ -71,6 +77,8 @@ def mirrored(text: str) -> str | None:
     """
     lower = text.lower()
     if not text.isascii() or _CHIRAL.search(lower) or _NO_SIDE.search(lower):
+        return None
+    if _BARE_LEFT_OF.search(lower) and _PORTION.search(lower):
         return None
     spans = [match.span(name) for match in _SIDE.finditer(lower) for name in ("one", "two") if match[name]]
     if len(spans) != len(_ANY_SIDE.findall(lower)):

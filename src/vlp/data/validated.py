@@ -16,9 +16,10 @@ LONGEST = 160
 
 MOST_WORDS = 1 << 18
 """Different words that are counted apart: memory does not grow beyond them."""
-_WORD = re.compile(
-    r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0e7f]|[^\W_\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]+"
-)
+_MARKS = "".join(char for char in map(chr, range(0x300, 0x10000)) if unicodedata.category(char).startswith("M"))
+"""Vowel signs and accents: letters of a word, to which ``\\w`` does not count them."""
+_ALONE = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0e7f"
+_WORD = re.compile(rf"[{_ALONE}]|(?:(?![{_ALONE}])(?:[^\W_]|[{_MARKS}]))+")
 
 CAPTION = re.compile(r"captions\[(\d+)\]")
 """The field of a finding about one caption, and its index."""

@@ -106,7 +106,7 @@ class TextParams(Section):
 
 
 _FRACTION = re.compile(r"(?<=\d)(?=[¼½¾⅐-⅞])")
-_RAISED = re.compile(r"(?<=[0-9])(?=[⁰¹²³⁴-⁹])")
+_RAISED = re.compile(r"(?<=[0-9])(?=[⁺⁻]?[⁰¹²³⁴-⁹])")
 
 
 def clean(text: str) -> str:
@@ -161,7 +161,7 @@ def problem(text: str, params: TextParams) -> str:
 
     Returns:
         ``reason: detail``, or empty. The reasons: ``lone_surrogate``, ``mojibake``, ``control_characters``,
-        ``html``, ``url``, ``punctuation``, ``empty``, ``too_short``, ``too_long``, ``script``.
+        ``html``, ``url``, ``punctuation``, ``empty``, ``stop_words``, ``too_short``, ``too_long``, ``script``.
     """
     for judge in (_broken, _markup):
         if found := judge(text):
@@ -173,6 +173,8 @@ def problem(text: str, params: TextParams) -> str:
         return found
     if not any(map(str.isalnum, cleaned)):
         return "empty: no letter and no digit"
+    if params.stop_words and not any(map(str.isalnum, _passing_over(params).normalize_str(cleaned))):
+        return "stop_words: there is no other word"
     if (count := words(cleaned)) < params.min_words:
         return f"too_short: {count} words, asked {params.min_words}"
     if count > params.max_words or len(cleaned) > _LETTERS_A_WORD * params.max_words:
@@ -425,6 +427,13 @@ def _script_of(char: str) -> str:
         return ""
     name = unicodedata.name(char, "").split(" ")[0].lower()
     return _SCRIPT_NAMES.get(name, name)
+
+
+@functools.lru_cache(maxsize=8)
+def _passing_over(params: TextParams) -> normalizers.Normalizer:
+    """What leaves ``params.stop_words`` out."""
+    normalizer: normalizers.Normalizer = _trained(SPECIAL_TOKENS, params).normalizer
+    return normalizer
 
 
 def _trained(tokens: Sequence[str], params: TextParams) -> Tokenizer:

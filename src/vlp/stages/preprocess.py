@@ -14,6 +14,7 @@ from vlp import params, plugins
 from vlp.data import preparation, resume
 from vlp.data.split import SplitParams
 from vlp.params import Section
+from vlp.preprocessing import text as texts
 from vlp.preprocessing.image import ImageParams
 from vlp.preprocessing.text import TextParams
 
@@ -42,7 +43,10 @@ def main() -> None:
     chosen = params.load(Params)
     engine = plugins.find(ENGINES, chosen.preprocess.engine)
     options = params.load_section(f"engines.{chosen.preprocess.engine}", engine.Params)
-    key = resume.fingerprint(chosen.seed, chosen.image, chosen.text, chosen.split, folders=(INGESTED, VALIDATED))
+    # A vocabulary that is mended in its place keeps its path.
+    given = texts.load_tokenizer(chosen.text.tokenizer).to_str() if chosen.text.tokenizer else None
+    settings = (chosen.seed, chosen.image, chosen.text, chosen.split, given)
+    key = resume.fingerprint(*settings, folders=(INGESTED, VALIDATED))
     with resume.resumable(PREPARED, key) as folder:
         preparation.run(
             INGESTED,

@@ -79,6 +79,15 @@ def test_quotes_may_be_plain_characters_or_other_ones(tmp_path: Path) -> None:
     assert cells(other, quote="'") == [{"image": "a.png", "text": 'two, "words"'}]
 
 
+def test_blanks_after_each_delimiter_are_none_of_the_fields(tmp_path: Path) -> None:
+    assert cells(table(tmp_path, 'image, text\n a.png, "a, b"\nb.png, c d\n')) == [
+        {"image": "a.png", "text": "a, b"},
+        {"image": "b.png", "text": "c d"},
+    ]
+    kept = cells(table(tmp_path, 'image,text\na.png, "quoted" word\n'))
+    assert kept == [{"image": "a.png", "text": ' "quoted" word'}], "where the header has none"
+
+
 def test_a_wrong_number_of_fields_is_named(tmp_path: Path) -> None:
     path = table(tmp_path, "image,text\na.png,one,two\nb.png\nc.png,cat\n")
     assert [row.problem for row in rows(path)] == [

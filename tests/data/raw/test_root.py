@@ -77,6 +77,11 @@ def test_pictures_come_over_http(served: tuple[Path, str]) -> None:
     assert root.read("a b.png", 100_000) == (b"x" * 100_000, "")
     assert root.read("a b.png", 99_999)[0] == b""
     assert root.read("none.png", 9)[1].startswith("no such file below")
+    for name in ("a#1.png", "what?.png", "50%20off.png", "über.png"):
+        (folder / name).write_bytes(name.encode())
+        assert root.read(name, 99) == (name.encode(), "")
+    assert root.read("a%20b.png", 100_000) == (b"x" * 100_000, ""), "as it stands in an address"
+    assert root.read("a b.png?x", 9)[1].startswith("no such file below"), "no file of a shorter name"
 
 
 def test_a_remote_that_fails_stops_the_stage_rather_than_lose_records() -> None:

@@ -49,6 +49,12 @@ def test_an_answer_that_the_image_also_has_makes_no_negative() -> None:
     assert negative([red, blue], values(red, blue)) is None
 
 
+def test_one_answer_in_two_spellings_makes_no_negative() -> None:
+    two, word = row("how many?", "2 "), row("how many?", "two")
+    assert two.template["answer"] == "2"
+    assert negative([two], values(two, word)) is None
+
+
 def test_an_answer_to_a_paraphrase_on_the_same_image_makes_no_negative() -> None:
     red, other = row("what color?", "red"), row("which colour is there?", "Blue")
     assert negative([red, other], values(red, row("what color?", "blue"), other)) is None

@@ -180,7 +180,7 @@ def test_questions_find_their_answers_and_pictures_that_no_file_lists(
         first, second = read(root, files, {"image_name": "x_{image_id:04d}.png"})
     assert first.questions == (
         Question(text="how many?", answer="2", type="number", given=("2", "3")),
-        Question(text="is it red?", answer="yes"),
+        Question(text="is it red?", answer="yes", type="yes/no"),
     )
     assert (first.id, first.image) == ("val/x_0007.png", b"7")
     assert (second.questions, second.fault) == ((), f"image 'val/x_0009.png': no such file below {root}")
@@ -202,7 +202,11 @@ HOSTILE: list[tuple[str, Any, str]] = [
     ("images", [], "id: expected a whole number, found None"),
     ("annotations", {"id": 1, "image_id": True, "category_id": 1}, "image_id: expected a whole number, found True"),
     ("annotations", {"id": 1, "image_id": 7, "category_id": 2}, "category_id 2: there is no such category"),
-    ("annotations", {"id": 1, "image_id": 7, "category_id": 1}, "segmentation: expected polygons or run lengths"),
+    (
+        "annotations",
+        {"id": 1, "image_id": 7, "category_id": 1, "segmentation": "box"},
+        "segmentation: expected polygons or run lengths",
+    ),
     ("annotations", {"id": 1, "image_id": 7, "category_id": 1, "segmentation": [[1e9] * 6]}, "numbers near the image"),
     ("categories", {"id": 4, "name": "\ud800"}, "half a character"),
 ]
@@ -220,6 +224,22 @@ def test_an_entry_that_cannot_be_used_is_a_record_that_says_where_and_why(
     whole = next(record for record in records if record.id == "val/a.png")
     lost = {"dog"} if "segmentation" in problem or "near the image" in problem else set()
     assert set(masks(whole)) == {"dog", "cat"} - lost, "the mask of all dogs is not that of some"
+
+
+@pytest.mark.parametrize("segmentation", [[], None])
+def test_boxes_without_masks_are_labels_and_no_fault(
+    root: Path, caplog: pytest.LogCaptureFixture, segmentation: Any
+) -> None:
+    box = {"id": 1, "image_id": 7, "category_id": 1, "bbox": [0, 0, 2, 2], "segmentation": segmentation}
+    content = {**INSTANCES, "annotations": [*INSTANCES["annotations"], box]}  # type: ignore[misc]
+    with caplog.at_level(logging.WARNING):
+        first, _ = read(root, {"instances": content})
+    assert (first.fault, first.labels) == (None, ("dog", "cat"))
+    assert set(masks(first)) == {"cat"}, "the mask of all dogs is not that of some"
+    assert "things with a box and no mask; their categories are labels, but no regions (1)" in caplog.text
+    named = [{"image_id": 7, "ann_id": 1, "sentences": ["the dog in the corner"]}]
+    *_, refused = read(root, {"instances": content, "expressions": named})
+    assert refused.fault == "expressions.json: refs[0]: ann_id 1: it has no segmentation, so there is no mask to learn"
 
 
 def test_a_picture_that_claims_to_be_huge_gets_no_mask(root: Path) -> None:

@@ -63,6 +63,20 @@ def test_a_sample_is_a_record_by_the_mapping(tmp_path: Path, caplog: pytest.LogC
     assert "ignored columns" in caplog.text and "cls" in caplog.text and "__" not in caplog.text
 
 
+def test_the_picture_s_field_may_be_one_alone(tmp_path: Path) -> None:
+    """And is no text, whatever its bytes."""
+    shard(tmp_path / "0.tar", {"__key__": "1", "png": b"\x89PNG", "txt": "a cat"})
+    (record,) = read(tmp_path, image="png", captions=["txt"])
+    assert (record.fault, record.image, record.image_name) == (None, b"\x89PNG", "1.png")
+
+
+def test_keys_of_a_field_whose_name_has_a_dot_can_be_mapped(tmp_path: Path) -> None:
+    described = json.dumps({"caption": {"en": "a cat"}}).encode()
+    shard(tmp_path / "0.tar", {"__key__": "1", "jpg": b"1", "meta.json": described})
+    (record,) = read(tmp_path, captions=["meta.json.caption.en"])
+    assert record.captions == (Caption(text="a cat"),)
+
+
 def test_labels_questions_and_templates_come_from_fields_too(tmp_path: Path) -> None:
     shard(tmp_path / "0.tar", {"__key__": "a", "jpg": b"a", "cls": 5, "json": {"q": "how many?", "a": 2}})
     (record,) = read(

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from vlp.data.raw.columns import SPLITS, RowError, whole_text
+from vlp.data.raw.columns import SPLITS, RowError, answer_type, whole_text
 from vlp.data.raw.root import Root, RootError
 from vlp.records import Caption, Question
 
@@ -25,7 +25,7 @@ REFERENCE_SPLITS = {**SPLITS, "testa": "test", "testb": "test", "testc": "test"}
 
 @dataclass(slots=True)
 class Thing:
-    """One instance: its category and its segmentation as found, by the place of its annotation."""
+    """One instance: its category and its segmentation as found (None: it has none), by the place of its annotation."""
 
     place: str
     category: str
@@ -117,13 +117,9 @@ class Annotations:
         found = {}
         for number, entry in enumerate(_list(self._open(file), "annotations", file)):
             try:
-                kind = entry.get("answer_type") if isinstance(entry, dict) else None
-                answer = _text(entry, "multiple_choice_answer")
-                found[_number(entry, "question_id")] = (
-                    answer,
-                    _whole(kind, "answer_type") if isinstance(kind, str) else "",
-                    _given(entry),
-                )
+                answer, kind = _text(entry, "multiple_choice_answer").strip(), entry.get("answer_type")
+                kind = _whole(kind, "answer_type") if isinstance(kind, str) else answer_type(answer)
+                found[_number(entry, "question_id")] = answer, kind, _given(entry)
             except EntryError as error:
                 self._refuse(f"{file}: annotations[{number}]", error)
         return found
@@ -145,7 +141,9 @@ class Annotations:
             if (number := _number(entry, "id")) in picture.things:
                 raise EntryError(f"id {number}: {picture.things[number].place} has it already")
             picture.labels[category] = None
-            picture.things[number] = Thing(place, category, entry.get("segmentation"))
+            if not (segmentation := entry.get("segmentation")):  # boxes only, as many tools write
+                self.ignored[f"{file}: things with a box and no mask; their categories are labels, but no regions"] += 1
+            picture.things[number] = Thing(place, category, segmentation or None)
 
         self._each(file, _list(content, "annotations", file), "annotations", use)
 
@@ -159,6 +157,8 @@ class Annotations:
             thing, sentences = _number(entry, "ann_id"), entry.get("sentences")
             if thing not in picture.things:
                 raise EntryError(f"ann_id {thing}: no instance of this picture; is instances set?")
+            if picture.things[thing].segmentation is None:
+                raise EntryError(f"ann_id {thing}: it has no segmentation, so there is no mask to learn")
             if not isinstance(sentences, list):
                 raise EntryError("sentences: expected a list")
             texts = [_sentence(each) for each in sentences]

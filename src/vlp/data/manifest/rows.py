@@ -151,14 +151,19 @@ def _csv_records(
 ) -> Iterator[tuple[int, list[str], str]]:
     """(line, fields, problem) a record; after a broken one reading goes on with the very next line.
 
-    ``csv.reader`` over the whole file would let one forgotten quote swallow all that follows.
+    ``csv.reader`` over the whole file would let one forgotten quote swallow all that follows. The header's names tell
+    whether the file has a blank after each delimiter.
     """
+    spaced: bool | None = None
     ahead: deque[tuple[int, str]] = deque()  # lines looked at, not yet part of a record
     while (first := ahead.popleft() if ahead else next(lines, None)) is not None:
         number, text = first
         if not text.strip("\r\n"):
             continue
-        fields, problem = _fields(text, delimiter, quote)
+        if spaced is None:
+            _, *others = text.split(delimiter)
+            spaced = bool(others) and all(name.startswith(" ") for name in others)
+        fields, problem = _fields(text, delimiter, quote, spaced=spaced)
         taken = 0
         while problem == _OPEN and taken < LINES_PER_FIELD:
             if taken == len(ahead):
@@ -167,7 +172,7 @@ def _csv_records(
                 break
             text += ahead[taken][1]
             taken += 1
-            fields, problem = _fields(text, delimiter, quote)
+            fields, problem = _fields(text, delimiter, quote, spaced=spaced)
         if not problem:
             for _ in range(taken):
                 ahead.popleft()
@@ -177,13 +182,14 @@ def _csv_records(
 _OPEN = "a quoted field is not closed"
 
 
-def _fields(text: str, delimiter: str, quote: str | None) -> tuple[list[str], str]:
-    """The fields of one record, or what is wrong with it."""
+def _fields(text: str, delimiter: str, quote: str | None, *, spaced: bool) -> tuple[list[str], str]:
+    """The fields of one record, or what is wrong with it. ``spaced``: blanks after a delimiter are none of a field."""
     try:
         if quote is None:
-            (fields,) = csv.reader([text], delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+            rows = csv.reader([text], delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True, skipinitialspace=spaced)
         else:
-            (fields,) = csv.reader([text], delimiter=delimiter, quotechar=quote, strict=True)
+            rows = csv.reader([text], delimiter=delimiter, quotechar=quote, strict=True, skipinitialspace=spaced)
+        (fields,) = rows
     except csv.Error as error:
         return [], _OPEN if "unexpected end of data" in str(error) else str(error)
     return fields, ""

@@ -87,9 +87,15 @@ class Columns(Place):
         return list(dict.fromkeys(name for name in named if name is not None))
 
 
+def whole_names(column: str) -> list[str]:
+    """What may hold ``a.b.c``, the longest first: ``a.b.c`` itself, ``a.b`` with the key ``c``, ``a`` with ``b.c``."""
+    keys = column.split(".")
+    return [".".join(keys[:count]) for count in range(len(keys), 0, -1)]
+
+
 def stored(params: Columns) -> list[str]:
     """The columns that a file is asked for: of a mapped ``a.b`` both ``a.b`` and ``a``, whichever there is."""
-    return [name for column in params.columns() for name in (column, column.split(".")[0])]
+    return [name for column in params.columns() for name in whole_names(column)]
 
 
 def check(columns: Iterable[str], params: Columns, where: str) -> None:
@@ -99,7 +105,10 @@ def check(columns: Iterable[str], params: Columns, where: str) -> None:
         ValueError: a mapped column is not there; the message names the nearest one.
     """
     columns = list(columns)
-    mapped = {name: name if name in columns else name.split(".")[0] for name in params.columns()}
+    mapped = {
+        name: next((whole for whole in whole_names(name) if whole in columns), name.split(".")[0])
+        for name in params.columns()
+    }
     for name, column in mapped.items():
         if column not in columns:
             near = difflib.get_close_matches(name, columns, n=1)
@@ -159,10 +168,11 @@ def cell(row: Row, column: str) -> Any:
 
     Where ``a`` is a list, all its ``b``, in order.
     """
-    if column in row.cells:
-        return row.cells[column]
-    value: Any = row.cells
-    for key in column.split("."):
+    name = next((name for name in whole_names(column) if name in row.cells), None)
+    if name is None:
+        return None
+    value = row.cells[name]
+    for key in column[len(name) :].split(".")[1:]:
         value = _inside(value, key)
     return value
 
@@ -217,7 +227,7 @@ def facts(row: Row, params: Columns) -> Facts:
     Raises:
         RowError: a cell is no text where one is expected, or says what cannot be.
     """
-    template = {name: _text(row, name) for name in fields_of(params.caption_template)}
+    template = {name: _stripped(row, name) for name in fields_of(params.caption_template)}
     whole = {name: value for name, value in template.items() if value is not None}
     return Facts(
         line=row.line,
@@ -297,16 +307,21 @@ def _labels(row: Row, params: Columns) -> tuple[str, ...]:
 
 
 def _question(row: Row, params: Columns) -> Question | None:
-    text, answer = _text(row, params.question), _text(row, params.answer)
+    text, answer = (_stripped(row, column) for column in (params.question, params.answer))
     if text is None and answer is None:
         return None
     if text is None or answer is None:
         raise RowError(f"column {params.question if text is None else params.answer!r}: question or answer is missing")
     given = tuple(each for each in _texts(row, params.answers) if each is not None)
-    return Question(text=text, answer=answer, type=_text(row, params.type) or _answer_type(answer), given=given)
+    return Question(text=text, answer=answer, type=_text(row, params.type) or answer_type(answer), given=given)
 
 
-def _answer_type(answer: str) -> str:
+def _stripped(row: Row, column: str | None) -> str | None:
+    """One text without the blanks around it, which would tell ``yes`` and ``yes `` apart; of blanks alone none."""
+    return (_text(row, column) or "").strip() or None
+
+
+def answer_type(answer: str) -> str:
     """The answer types of VQA (Antol et al. 2015, https://arxiv.org/abs/1505.00468)."""
     if answer.casefold() in YES_NO:
         return "yes/no"

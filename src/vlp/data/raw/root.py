@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from pydantic import Field
 
@@ -155,7 +155,7 @@ class Remote(Root):
         if _leaves(unquote(name)):
             raise RootError("not a path below the root")
         try:
-            opened: IO[bytes] = self.system.open(f"{self.base}/{name}", "rb")
+            opened = self._opened(name)
         except (FileNotFoundError, IsADirectoryError) as error:
             # Over HTTP everything that fails is "not found" to fsspec; what failed stands behind it.
             if error.__cause__ is not None and getattr(error.__cause__, "status", None) not in (404, 410):
@@ -164,6 +164,17 @@ class Remote(Root):
         except Exception as error:
             raise RemoteError(f"{self.url}: {name}: {type(error).__name__}: {error}") from error
         return io.BufferedReader(_Guarded(opened, f"{self.url}: {name}"), 1 << 20)
+
+    def _opened(self, name: str) -> IO[bytes]:
+        """In an address ``#``, ``?`` and ``%`` mean something; a name may also be listed as it stands in one."""
+        spelled = quote(name) if self.url.startswith(("http://", "https://")) else name
+        try:
+            found: IO[bytes] = self.system.open(f"{self.base}/{spelled}", "rb")
+        except FileNotFoundError:
+            if spelled == name or "#" in name or "?" in name:
+                raise
+            found = self.system.open(f"{self.base}/{name}", "rb")
+        return found
 
     def files(self) -> Iterator[str]:
         try:

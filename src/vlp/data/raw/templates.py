@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vlp.data.raw.columns import OTHER, YES_NO, Facts
+from vlp.preprocessing.answers import plain
 from vlp.records import Caption
 
 
@@ -57,11 +58,11 @@ class Values:
         """
         question = _question_of(row, self.column)
         said = [each for each in rows if each.template]
-        true = {each.template[self.column].casefold() for each in said} - YES_NO
-        true |= {each.template[self.column].casefold() for each in said if _question_of(each, self.column) == question}
+        true = {plain(each.template[self.column]) for each in said} - YES_NO
+        true |= {plain(each.template[self.column]) for each in said if _question_of(each, self.column) == question}
         type_of = row.question.type if row.question else ""
         for pool in (self.same_question.get(question, set()), self.same_type.get(type_of, set())):
-            if candidates := sorted(value for value in pool if value.casefold() not in true):
+            if candidates := sorted(value for value in pool if plain(value) not in true):
                 return candidates[stable_hash(choice) % len(candidates)]
         return None
 

@@ -168,7 +168,12 @@ def _group(picture: Picture) -> str:
 def _regions(image: bytes, picture: Picture, params: Params) -> tuple[list[Region], list[Record]]:
     """The picture's regions, and what cannot be used; memory holds two masks, whatever the picture has."""
     told = {thing for _, _, thing in picture.expressions}
-    wanted = {number: thing for number, thing in picture.things.items() if params.regions or number in told}
+    bare = {thing.category for thing in picture.things.values() if thing.segmentation is None}
+    wanted = {
+        number: thing
+        for number, thing in picture.things.items()
+        if thing.segmentation is not None and (params.regions or number in told)
+    }
     if wanted and (problem := _size_problem(image, picture, params.max_pixels)):
         return [], [refused(thing.place, problem) for thing in wanted.values()]
     by_category: dict[str, list[int]] = {}
@@ -190,7 +195,7 @@ def _regions(image: bytes, picture: Picture, params: Params) -> tuple[list[Regio
             if params.regions:
                 whole = mask if whole is None else np.logical_or(whole, mask, out=whole)
         # A category with a thing that has no mask would have a mask that is not of all its things.
-        if whole is not None and whole.any() and broken.keys().isdisjoint(numbers):
+        if whole is not None and whole.any() and broken.keys().isdisjoint(numbers) and category not in bare:
             of_categories.append(Region(expression=category, mask=png(whole)))
     named = [(expression, of_things[thing]) for _, expression, thing in picture.expressions if thing in of_things]
     regions = [*of_categories, *(Region(expression=expression, mask=mask) for expression, mask in named if mask)]

@@ -84,7 +84,8 @@ def _sample(
             raise RowError(f"no image: the fields are {', '.join(sample.fields)}")
         cells = _cells(sample, shard, params)
         cells[params.image] = f"{place}.{image}"
-        seen.update(dict.fromkeys(name for name in (*sample.fields, *cells) if name != image))
+        # The image's field is known by what is mapped, which may name several to try.
+        seen.update(dict.fromkeys((*(name for name in sample.fields if name != image), *cells)))
         facts = columns.facts(Row(line=number, cells=cells), params)
     except RowError as error:
         return refused(place, error)
@@ -103,8 +104,8 @@ def _cells(sample: Sample, shard: str, params: Params) -> dict[str, Any]:
     """The fields that columns are mapped to, as texts and objects."""
     cells: dict[str, Any] = {"__key__": sample.key, "__shard__": shard}
     for column in params.columns():
-        name = column if column in sample.fields else column.split(".")[0]
-        if name in sample.fields and name not in cells:
+        name = next((name for name in columns.whole_names(column) if name in sample.fields), None)
+        if name is not None and column != params.image and name not in cells:
             cells[name] = _value(name, sample.fields[name])
     return cells
 

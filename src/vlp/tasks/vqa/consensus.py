@@ -6,15 +6,12 @@ made alike, as https://visualqa.org/evaluation.html says.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+
+from vlp.preprocessing.answers import plain
 
 LEAST = 4
 """Answers that a question needs: with three others agreeing an answer is right, so fewer could never be."""
-
-_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_WORDS = {name: str(number) for number, name in enumerate(_NUMBERS)} | {"none": "0"}
-_ARTICLES = {"a", "an", "the"}
 
 
 def consensus(answer: str, given: Sequence[str]) -> float:
@@ -27,11 +24,3 @@ def consensus(answer: str, given: Sequence[str]) -> float:
     said = plain(answer)
     agree, people = sum(plain(each) == said for each in given), len(given)
     return (agree * min(1.0, (agree - 1) / 3) + (people - agree) * min(1.0, agree / 3)) / people
-
-
-def plain(answer: str) -> str:
-    """``answer`` without what tells no two answers apart: case, articles, punctuation; numbers as digits."""
-    text = re.sub(r"(?<=\d),(?=\d)|['’`]", "", answer.casefold())  # 1,000; don't and dont
-    text = re.sub(r"\.(?!\d)", "", text)
-    text = re.sub(r"[^\w\s.:]|_", " ", text)
-    return " ".join(_WORDS.get(word, word) for word in text.split() if word not in _ARTICLES)
