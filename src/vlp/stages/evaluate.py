@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def _cross_validation(frozen: Frozen | None, params: Params) -> dict[str, Any]:
-    """``cross_validation``: mean, std, folds and which figure; nothing where a task has no classes."""
+    """``cross_validation``: pooled, std, folds and which figure; nothing where a task has no classes."""
     folds = params.evaluate.cross_validation.folds
     if frozen is None or not folds:
         return {}
