@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlp.evaluation.cross_validation import METRICS, _Ridge, cross_validate
+from vlp.evaluation.cross_validation import METRICS, CrossValidationError, _Ridge, cross_validate
 
 
 def accuracy(targets: np.ndarray, called: np.ndarray) -> float:
@@ -64,7 +64,7 @@ def test_there_are_never_more_folds_than_groups_and_one_group_is_too_few():
     assert (
         len(cross_validate(features, targets, list("aabbcc"), accuracy, folds=5, seed=0, exclusive=False)["folds"]) == 3
     )
-    with pytest.raises(ValueError, match="needs two groups"):
+    with pytest.raises(CrossValidationError, match="needs two groups"):
         cross_validate(features, targets, ["a"] * 6, accuracy, folds=5, seed=0, exclusive=False)
 
 
@@ -94,5 +94,5 @@ def test_classes_too_rare_to_be_in_every_fold_count_once_each():
 def test_no_fold_with_a_figure_is_said():
     features, _, groups = records(20)
     nothing = np.zeros((20, 2), bool)
-    with pytest.raises(ValueError, match="in none of the 4 folds has a record any class"):
+    with pytest.raises(CrossValidationError, match="in none of the 4 folds has a record any class"):
         cross_validate(features, nothing, groups, METRICS["macro_f1"], folds=4, seed=0, exclusive=False)

@@ -30,6 +30,10 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 """Targets and decisions of held-out rows, bool [n, K] each → the figure."""
 
 
+class CrossValidationError(ValueError):
+    """The records give nothing to cross-validate: one group alone, or no class anywhere."""
+
+
 def accuracy(targets: np.ndarray, called: np.ndarray) -> float:
     """The share of rows that are right in every class."""
     return float((targets == called).all(1).mean())
@@ -74,13 +78,13 @@ def cross_validate(
         ridge: weight of the penalty, in units of one standardised feature's variance a row.
 
     Raises:
-        ValueError: fewer than two groups, or no fold with a figure.
+        CrossValidationError: fewer than two groups, or no fold with a figure.
     """
     from sklearn.model_selection import GroupKFold  # here: it takes seconds, and not every task has classes
 
     count = min(folds, len(set(groups)))
     if count < 2:
-        raise ValueError(f"cross-validation needs two groups of records or more, found {len(set(groups))}")
+        raise CrossValidationError(f"cross-validation needs two groups of records or more, found {len(set(groups))}")
     scores, said = [], np.zeros_like(targets, dtype=bool)
     splitter = GroupKFold(count, shuffle=True, random_state=seed)
     for fitting, held_out in splitter.split(features, groups=np.asarray(groups)):
@@ -93,7 +97,9 @@ def cross_validate(
         scores.append(metric(targets[held_out], said[held_out]))
     known = [score for score in scores if isfinite(score)]
     if not known:
-        raise ValueError(f"cross-validation: in none of the {count} folds has a record any class, and none was called")
+        raise CrossValidationError(
+            f"cross-validation: in none of the {count} folds has a record any class, and none was called"
+        )
     spread = stdev(known) if len(known) > 1 else nan
     summary = {"pooled": metric(targets, said), "std": spread, "folds": scores}
     return summary | ({"undefined_folds": count - len(known)} if len(known) < count else {})
