@@ -227,3 +227,10 @@ def test_where_text_is_read_records_without_a_caption_are_refused_before_trainin
     with pytest.raises(ValueError, match=r"2 of 28 records of the split 'train' have no caption"):
         task(some, modality="both").prepare(some.split("train"), seed=0)
     task(some).prepare(some.split("train"), seed=0)  # of pictures nothing is read
+
+
+def test_a_split_without_labels_is_refused_before_anything_is_trained(tmp_path: Path, prepared: Prepared) -> None:
+    made = task(prepared)
+    made.prepared = Prepared(scenes.prepare(tmp_path, 20, labels=False))
+    with pytest.raises(ValueError, match="split 'validation' has no record with any of the"):
+        made.prepare(prepared.split("train"), seed=0)

@@ -200,3 +200,9 @@ def test_a_random_picture_is_another_record_s_and_not_its_neighbour_s() -> None:
     assert sorted(found) == list(range(50)) and all(place != other for place, other in enumerate(found))
     assert sum(abs(place - other) == 1 for place, other in enumerate(found)) < 10
     assert found == report.others(50, seed=0) and report.others(1, seed=0) == [0]
+
+
+def test_a_split_without_captions_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    bare = Prepared(scenes.prepare(tmp_path, 12, captions=0))
+    with pytest.raises(ValueError, match="split 'validation' has an entry in `captions`"):
+        task(bare).prepare(bare.split("train"), seed=0)

@@ -236,3 +236,13 @@ def test_data_without_captions_is_refused(tmp_path: Path) -> None:
     bare = Prepared(scenes.prepare(tmp_path, 10, captions=0))
     with pytest.raises(ValueError, match="no record of the split 'train' has an entry in `captions`"):
         task(bare).collate(bare.split("train"), [0], np.random.default_rng(0))
+
+
+def test_a_split_of_one_captioned_image_is_refused_before_anything_is_trained(
+    tmp_path: Path, prepared: Prepared
+) -> None:
+    few = Prepared(scenes.prepare(tmp_path, 7))
+    assert len(few.split("validation")) == 1
+    with pytest.raises(ValueError, match="split 'validation' has 1 images with captions of their own"):
+        task(few).prepare(few.split("train"), seed=0)
+    task(prepared).prepare(prepared.split("train"), seed=0)

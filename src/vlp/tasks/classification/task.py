@@ -127,11 +127,13 @@ class Task(base.Task):
         return found
 
     def prepare(self, train: Examples, seed: int) -> None:
-        """Nothing to measure; but where text is read, each record must have some.
+        """Nothing to measure; but each split has labels, and where text is read, each record has some.
 
         Raises:
-            ValueError: records have no caption.
+            ValueError: as of ``table``, or records have no caption.
         """
+        for split in (train, *self._judged()):
+            self.table(split)
         if self.reads:
             self._require_captions()
 

@@ -126,8 +126,10 @@ class Task(base.Task):
         """Make the book of training pictures, evenly spread over the split.
 
         Raises:
-            ValueError: as of ``Book.fit``.
+            ValueError: as of ``Book.fit``, or no record of a split that is judged has a caption.
         """
+        for split in self._judged():
+            self._rows_with("captions", split)
         book = self.params.book
         rows = np.unique(np.linspace(0, len(train) - 1, min(book.pictures, len(train))).astype(np.int64)).tolist()
         masks, _ = self._regions(train, rows)
