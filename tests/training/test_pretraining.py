@@ -11,6 +11,7 @@ import torch
 
 from support import bundles, models, scenes
 from vlp.data.loading import Plans, Prepared, loader, pad
+from vlp.data.questions import questions
 from vlp.models.modeling import VLPModel
 from vlp.objectives.base import Step, same_caption
 from vlp.params import ParamsError, parse
@@ -178,6 +179,26 @@ def test_a_batch_without_edits_asks_nothing_of_the_head_for_words(prepared: Prep
     head = module.heads["matching"].word
     assert float(scalars["word_loss"].detach()) == 0.0
     assert head.weight.grad is not None and not bool(head.weight.grad.any())
+
+
+@pytest.mark.parametrize("names", [["contrastive"], ["matching"], ["masked_text"], [*OBJECTIVES, "answering"]])
+def test_a_batch_without_a_caption_teaches_nothing_and_passes_all_that_is_trained(
+    tmp_path: Path, names: list[str]
+) -> None:
+    bare = Prepared(scenes.prepare(tmp_path, 20, bare=2))
+    answering = {"weight": 1.0, "questions_per_image": 1, "answers": 20}
+    module = begun(bare, {**OBJECTIVES, "answering": answering}, names)
+    train = bare.split("train")
+    if "answering" in names:  # nor is anything asked that can be answered
+        module.heads["answering"]._asked["train"] = questions(train, ())  # type: ignore[attr-defined]
+    batch = module.collate(train, [0, 1], np.random.default_rng(0))
+    assert set(batch.texts) == {"nothing"}
+    scalars = module(batch)
+    assert len(scalars) == len(names) and not any(float(value.detach()) for value in scalars.values())
+    torch.stack(list(scalars.values())).sum().backward()
+    # So does every process of several, whichever has captions.
+    trained = [each.grad for each in module.parameters() if each.requires_grad]
+    assert trained and all(grad is not None and not bool(grad.any()) for grad in trained)
 
 
 def test_contrastive_loss_is_zero_at_best_and_log_n_without_a_clue(prepared: Prepared) -> None:

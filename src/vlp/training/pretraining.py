@@ -103,13 +103,13 @@ class Pretraining(nn.Module):
         self.requires_grad_(False)
         for trained in (*self.active, self.model if self._reads_text else self.model.image_encoder):
             trained.requires_grad_(True)
-        if not any(head.fuses for head in self.active):
+        if not self._fuses:
             self.model.fusion.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
         """As of ``nn.Module``; norms of a fusion block that nothing trains now must not follow the batches either."""
         super().train(mode)
-        if not any(head.fuses for head in self.active):
+        if not self._fuses:
             self.model.fusion.eval()
         return self
 
@@ -117,21 +117,33 @@ class Pretraining(nn.Module):
     def _reads_text(self) -> bool:
         return any(head.reads_text for head in self.active)
 
+    @property
+    def _fuses(self) -> bool:
+        return any(head.fuses for head in self.active)
+
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
-        """Draw captions for each image, and from them the texts that each objective wants."""
+        """Draw captions for each image, and from them the texts that each objective wants.
+
+        ``positive`` is not there where no image of the batch has a caption.
+        """
         texts: dict[str, Texts] = {}
         targets: dict[str, Tensor] = {}
         reads = any(head.reads_captions for head in self.active)
         drawn = self._draw(examples, rows, rng) if reads else None
-        if drawn:
-            texts["positive"] = pad(drawn.positives, drawn.owner, drawn.pad_id)
+        if drawn is not None:
+            if drawn.positives:
+                texts["positive"] = pad(drawn.positives, drawn.owner, drawn.pad_id)
             targets["caption_key"] = torch.tensor([_key(ids) for ids in drawn.positives], dtype=torch.int64)
             targets["image_keys"] = self._image_keys(examples, rows)
-            targets["has_negative"] = torch.tensor([ids is not None for ids in drawn.negatives])
+            targets["has_negative"] = torch.tensor([ids is not None for ids in drawn.negatives], dtype=torch.bool)
         for head in self.active:
             wanted = head.collate(examples, rows, drawn, rng)
             texts.update(wanted.texts)
             targets.update(wanted.targets)
+        if self._reads_text and not texts:  # a text about nothing, so that the batch passes all that is trained
+            texts["nothing"] = pad(
+                [np.array([self.prepared.mask_id])] * len(rows), range(len(rows)), self.prepared.pad_id
+            )
         return Batch(images=examples.images(rows), texts=texts, targets=targets)
 
     def _image_keys(self, examples: Examples, rows: Sequence[int]) -> Tensor:
