@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from support import bundles, models, scenes
-from vlp.data.loading import Plans, Prepared, loader, pad
+from vlp.data.loading import Examples, Plans, Prepared, loader, pad
 from vlp.data.questions import questions
 from vlp.models.modeling import VLPModel
 from vlp.objectives.base import Step, same_caption
@@ -18,6 +19,7 @@ from vlp.params import ParamsError, parse
 from vlp.plugins import UnknownPluginError
 from vlp.records import Batch
 from vlp.tasks.base import pretrained_heads
+from vlp.training import held_out
 from vlp.training.determinism import seed_everything
 from vlp.training.loop import fit
 from vlp.training.pretraining import Pretraining, PretrainParams, pretrain
@@ -337,3 +339,20 @@ def begun(prepared: Prepared, objectives: dict[str, Any], names: list[str]) -> P
     module = Pretraining(models.model(prepared), params, prepared)
     module.begin(params.phases["x"])
     return module
+
+
+def test_held_out_pictures_are_dealt_from_all_over_the_split_whatever_the_recipe(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_out, "BATCH_SIZE", 3)
+    names, seen = ["contrastive"], []
+    module, collate = begun(prepared, OBJECTIVES, names), Pretraining.collate
+
+    def noting(self: Pretraining, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
+        seen.append((examples.split, tuple(rows)))
+        return collate(self, examples, rows, rng)
+
+    monkeypatch.setattr(Pretraining, "collate", noting)
+    pretrain(module, section(OBJECTIVES, names), prepared, seed=0)
+    assert len(prepared.split("validation")) == 6 < models.recipe(2).batch_size
+    assert [rows for split, rows in seen if split == "validation"] == [(0, 2, 4), (1, 3, 5)]

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vlp import plugins
-from vlp.data.loading import Augmenter, Examples, Plans, Prepared, draw, in_order, loader, pad
+from vlp.data.loading import Augmenter, Examples, Plans, Prepared, draw, loader, pad
 from vlp.models import heads
 from vlp.models.modeling import VLPModel
 from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Sizes, Step
@@ -21,7 +21,8 @@ from vlp.params import Section, parse
 from vlp.preprocessing.text import load_tokenizer, vocabulary_sha256
 from vlp.recipe import Recipe
 from vlp.records import Batch, Texts
-from vlp.training.loop import average, fit
+from vlp.training.held_out import HeldOut
+from vlp.training.loop import fit
 from vlp.training.resume import Run
 
 OBJECTIVES = "vlp.objectives"
@@ -219,7 +220,7 @@ def pretrain(
 
     Returns:
         The curve, one row a ``log_every`` steps with its ``phase``; every scalar on the validation split
-        after the last phase; images per second of each phase.
+        after the last phase, as of ``HeldOut``; images per second of each phase.
     """
     train, validation = prepared.split("train"), prepared.split("validation")
     curve: list[dict[str, float | str]] = []
@@ -236,5 +237,4 @@ def pretrain(
         speed[f"{name}_examples_per_second"] = history.examples_per_second
         first += recipe.steps
     recipe = list(params.phases.values())[-1].training
-    held_out = loader(validation, module.collate, in_order(len(validation), recipe.batch_size), seed=seed)
-    return curve, average(module, held_out, recipe), speed
+    return curve, HeldOut(module, validation, recipe, seed).figures(), speed
