@@ -356,3 +356,15 @@ def test_held_out_pictures_are_dealt_from_all_over_the_split_whatever_the_recipe
     pretrain(module, section(OBJECTIVES, names), prepared, seed=0)
     assert len(prepared.split("validation")) == 6 < models.recipe(2).batch_size
     assert [rows for split, rows in seen if split == "validation"] == [(0, 2, 4), (1, 3, 5)]
+
+
+def test_a_phase_of_one_image_a_pass_is_refused_before_any_is_trained(prepared: Prepared) -> None:
+    own = {"tagging": {"weight": 1.0, "min_count": 1}, "contrastive": OBJECTIVES["contrastive"]}
+    recipes = {"tagging": models.recipe(1, 1), "contrastive": models.recipe(1, 2, accumulate=2)}
+    phases = {f"{name} phase": {"objectives": [name], "training": each.model_dump()} for name, each in recipes.items()}
+    params = parse(PretrainParams, {"captions_per_image": 1, "objectives": own, "phases": phases}, "pretrain")
+    module = Pretraining(models.model(prepared), params, prepared)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.raises(ValueError, match=r"pretrain\.phases\.contrastive phase\.training: .* leaves it 1"):
+        pretrain(module, params, prepared, seed=0)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())

@@ -212,6 +212,8 @@ class Objective(nn.Module, ABC):
     """The names of its losses among the scalars it returns; ``weight`` holds for all of them."""
     fuses: ClassVar[bool] = True
     """Whether it reads fused features; if none of a phase does, the fusion block is not trained."""
+    compares: ClassVar[bool] = False
+    """Whether its loss tells the images of a batch apart, of all processes: of one image alone there is nothing to."""
     reads_text: ClassVar[bool] = True
     """Whether it needs texts at all; if none of a phase does, only the image encoder runs."""
     rows: Sequence[str] = ()

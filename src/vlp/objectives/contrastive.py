@@ -37,6 +37,7 @@ class Head(Objective):
 
     losses = ("itc_loss",)
     fuses = False
+    compares = True
 
     def __init__(self, params: Params, prepared: Prepared, sizes: Sizes) -> None:
         super().__init__()

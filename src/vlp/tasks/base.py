@@ -105,6 +105,8 @@ class Task(nn.Module, ABC):
     name: ClassVar[str]
     rows: Sequence[str] = ()
     """Whose each row of the head's output is, where they are somebody's: labels, answers. Saved with it."""
+    compares: ClassVar[bool] = False
+    """Whether its loss tells the images of a batch apart, those of one process: of one image there is nothing to."""
 
     def __init__(self, params: TaskParams, model: VLPModel, prepared: Prepared) -> None:
         super().__init__()

@@ -22,6 +22,7 @@ from vlp.preprocessing.text import load_tokenizer, vocabulary_sha256
 from vlp.recipe import Recipe
 from vlp.records import Batch, Texts
 from vlp.training.held_out import HeldOut
+from vlp.training.launch import require_company
 from vlp.training.loop import fit
 from vlp.training.resume import Run
 
@@ -221,7 +222,13 @@ def pretrain(
     Returns:
         The curve, one row a ``log_every`` steps with its ``phase``; every scalar on the validation split
         after the last phase, as of ``HeldOut``; images per second of each phase.
+
+    Raises:
+        ValueError: as of ``require_company``, for any of the phases.
     """
+    for name, phase in params.phases.items():
+        if any(module.heads[objective].compares for objective in phase.objectives):
+            require_company(phase.training, f"pretrain.phases.{name}.training", gathers=True)
     train, validation = prepared.split("train"), prepared.split("validation")
     curve: list[dict[str, float | str]] = []
     speed: dict[str, float] = {}

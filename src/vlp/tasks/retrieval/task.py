@@ -61,6 +61,7 @@ class Task(base.Task):
 
     params_class = Params
     name = "retrieval"
+    compares = True
     params: Params
 
     def __init__(self, params: Params, model: VLPModel, prepared: Prepared) -> None:
