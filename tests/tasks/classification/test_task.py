@@ -12,7 +12,7 @@ from support import models, scenes, watching
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.evaluation.cross_validation import METRICS, cross_validate
 from vlp.models.heads import Head
-from vlp.params import parse
+from vlp.params import ParamsError, parse
 from vlp.tasks.classification import Params, Task, labels
 from vlp.training.determinism import seed_everything
 from vlp.training.loop import fit
@@ -234,3 +234,8 @@ def test_a_split_without_labels_is_refused_before_anything_is_trained(tmp_path: 
     made.prepared = Prepared(scenes.prepare(tmp_path, 20, labels=False))
     with pytest.raises(ValueError, match="split 'validation' has no record with any of the"):
         made.prepare(prepared.split("train"), seed=0)
+
+
+def test_a_prompt_that_says_the_same_of_every_label_is_refused(prepared: Prepared) -> None:
+    with pytest.raises(ParamsError, match=r"prompts: expected \{label\} in 'a picture of a thing': without it"):
+        task(prepared, prompts=["a {label}", "a picture of a thing"])
