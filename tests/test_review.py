@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from support.bundles import write_prepared
 from vlp.cli import main
+from vlp.suspects import scoring
 
 
 @pytest.fixture
@@ -65,6 +68,15 @@ def test_what_cannot_be_done_is_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_split_that_is_named_twice_is_ranked_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_prepared(Path("data/prepared"), records=3)
+    Path("data/prepared/rejects.jsonl").write_text("", encoding="utf-8")
+    monkeypatch.setattr(scoring, "scorer", lambda *_: lambda split, rows, texts: np.zeros(len(texts)))
+    main(["clean", "--split", "test", "--split", "test", "--by", "caption"])
+    listed = Path("reports/suspects/suspects.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(listed) == len(set(listed)) == 3 * 2
 
 
 def test_a_data_set_is_accepted_by_its_profile(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

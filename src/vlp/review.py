@@ -93,7 +93,7 @@ def _clean(arguments: argparse.Namespace) -> None:
 
     prepared = Prepared(arguments.data)
     score = scorer(arguments.model, prepared)
-    splits = arguments.split or list(SPLITS)
+    splits = list(dict.fromkeys(arguments.split or SPLITS))  # named twice, its pairs would be listed twice
     if arguments.probe is not None:
         if not 0 < arguments.probe <= 0.5:
             raise ReviewCommandError(f"clean: --probe {arguments.probe:g}: a share above 0, and 0.5 at most")

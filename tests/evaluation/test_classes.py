@@ -41,6 +41,28 @@ def test_each_figure_lies_in_its_interval_and_rows_of_a_group_stay_together():
         assert low < found[name] < high
 
 
+def test_a_rare_class_that_is_always_wrong_does_not_leave_the_mean_of_a_resample():
+    # Two common classes always right, and sixty of one row each that are called by the first's name.
+    codes = np.r_[np.zeros(300, int), np.ones(300, int), np.arange(2, 62)]
+    said = np.where(codes < 2, codes, 0)
+    bootstrap = Bootstrap([str(row) for row in range(660)], seed=0, resamples=300)
+    found = macro(one_hot(codes, 62), one_hot(said, 62), bootstrap)
+    for name in ("macro_precision", "macro_recall", "macro_f1"):
+        low, high = found[f"{name}_ci95"]
+        assert low <= found[name] <= high < 0.04
+
+
+def test_a_resample_without_a_class_s_row_says_nothing_of_its_recall():
+    # Sixty classes of one row each, found; each called by mistake once, too, so that a resample may have that alone.
+    codes, wrong = np.arange(60), np.full(60, 60)
+    targets, called = one_hot(np.r_[codes, wrong], 61), one_hot(np.r_[codes, codes], 61)
+    found = macro(targets, called, Bootstrap([str(row) for row in range(120)], seed=0, resamples=300))
+    for name in ("macro_precision", "macro_recall"):
+        low, high = found[f"{name}_ci95"]
+        assert low <= found[name] <= high
+    assert found["macro_recall_ci95"] == pytest.approx([60 / 61] * 2)
+
+
 def test_a_class_that_was_never_called_counts_as_nothing_and_one_that_is_nowhere_not_at_all():
     targets = np.array([[1, 1, 0], [1, 0, 0]], bool)
     called = np.array([[1, 0, 0], [1, 0, 0]], bool)

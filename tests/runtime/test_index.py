@@ -40,6 +40,14 @@ def test_of_equally_near_ones_the_earlier_comes_first() -> None:
     assert names(index, at(0), 4) == ["d", "c", "b", "a"]
 
 
+def test_of_many_equally_near_ones_the_earliest_are_found_at_the_cut_too() -> None:
+    turned = [0 if number % 7 == 3 else 30 for number in range(1000)]
+    index = Index([Item(str(number)) for number in range(1000)], np.stack([at(angle) for angle in turned]), "model")
+    assert names(index, at(30), 3) == ["0", "1", "2"]
+    assert names(index, at(30), 4, exclude=["1"]) == ["0", "2", "4", "5"]
+    assert names(index, at(0), 145) == [str(number) for number in range(3, 1000, 7)] + ["0", "1"]
+
+
 def test_what_is_excluded_is_no_answer() -> None:
     assert names(compass(), at(0), 4, exclude=["east", "nowhere"]) == ["north-east", "north", "west"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import pytest
 import torch
 
 from support import bundles, models, scenes
-from vlp.data.loading import Plans, Prepared, loader, pad
+from vlp.data.loading import Examples, Plans, Prepared, loader, pad
+from vlp.data.questions import questions
 from vlp.models.modeling import VLPModel
 from vlp.objectives.base import Step, same_caption
 from vlp.params import ParamsError, parse
 from vlp.plugins import UnknownPluginError
 from vlp.records import Batch
 from vlp.tasks.base import pretrained_heads
+from vlp.training import held_out
 from vlp.training.determinism import seed_everything
 from vlp.training.loop import fit
 from vlp.training.pretraining import Pretraining, PretrainParams, pretrain
@@ -180,6 +183,26 @@ def test_a_batch_without_edits_asks_nothing_of_the_head_for_words(prepared: Prep
     assert head.weight.grad is not None and not bool(head.weight.grad.any())
 
 
+@pytest.mark.parametrize("names", [["contrastive"], ["matching"], ["masked_text"], [*OBJECTIVES, "answering"]])
+def test_a_batch_without_a_caption_teaches_nothing_and_passes_all_that_is_trained(
+    tmp_path: Path, names: list[str]
+) -> None:
+    bare = Prepared(scenes.prepare(tmp_path, 20, bare=2))
+    answering = {"weight": 1.0, "questions_per_image": 1, "answers": 20}
+    module = begun(bare, {**OBJECTIVES, "answering": answering}, names)
+    train = bare.split("train")
+    if "answering" in names:  # nor is anything asked that can be answered
+        module.heads["answering"]._asked["train"] = questions(train, ())  # type: ignore[attr-defined]
+    batch = module.collate(train, [0, 1], np.random.default_rng(0))
+    assert set(batch.texts) == {"nothing"}
+    scalars = module(batch)
+    assert len(scalars) == len(names) and not any(float(value.detach()) for value in scalars.values())
+    torch.stack(list(scalars.values())).sum().backward()
+    # So does every process of several, whichever has captions.
+    trained = [each.grad for each in module.parameters() if each.requires_grad]
+    assert trained and all(grad is not None and not bool(grad.any()) for grad in trained)
+
+
 def test_contrastive_loss_is_zero_at_best_and_log_n_without_a_clue(prepared: Prepared) -> None:
     module = pretraining(prepared, contrastive=OBJECTIVES["contrastive"])
     head = module.objectives["contrastive"]
@@ -316,3 +339,32 @@ def begun(prepared: Prepared, objectives: dict[str, Any], names: list[str]) -> P
     module = Pretraining(models.model(prepared), params, prepared)
     module.begin(params.phases["x"])
     return module
+
+
+def test_held_out_pictures_are_dealt_from_all_over_the_split_whatever_the_recipe(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_out, "BATCH_SIZE", 3)
+    names, seen = ["contrastive"], []
+    module, collate = begun(prepared, OBJECTIVES, names), Pretraining.collate
+
+    def noting(self: Pretraining, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
+        seen.append((examples.split, tuple(rows)))
+        return collate(self, examples, rows, rng)
+
+    monkeypatch.setattr(Pretraining, "collate", noting)
+    pretrain(module, section(OBJECTIVES, names), prepared, seed=0)
+    assert len(prepared.split("validation")) == 6 < models.recipe(2).batch_size
+    assert [rows for split, rows in seen if split == "validation"] == [(0, 2, 4), (1, 3, 5)]
+
+
+def test_a_phase_of_one_image_a_pass_is_refused_before_any_is_trained(prepared: Prepared) -> None:
+    own = {"tagging": {"weight": 1.0, "min_count": 1}, "contrastive": OBJECTIVES["contrastive"]}
+    recipes = {"tagging": models.recipe(1, 1), "contrastive": models.recipe(1, 2, accumulate=2)}
+    phases = {f"{name} phase": {"objectives": [name], "training": each.model_dump()} for name, each in recipes.items()}
+    params = parse(PretrainParams, {"captions_per_image": 1, "objectives": own, "phases": phases}, "pretrain")
+    module = Pretraining(models.model(prepared), params, prepared)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.raises(ValueError, match=r"pretrain\.phases\.contrastive phase\.training: .* leaves it 1"):
+        pretrain(module, params, prepared, seed=0)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())

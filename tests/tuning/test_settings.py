@@ -10,7 +10,7 @@ import pytest
 
 from support.graph import load_yaml
 from vlp.params import ParamsError
-from vlp.tuning.search import _checked
+from vlp.tuning.search import TuneError, _checked, run
 from vlp.tuning.settings import SETTINGS_FILE, load
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -35,6 +35,27 @@ def test_a_dimension_that_cannot_be_is_refused(tmp_path: Path, dimension: str, m
     (tmp_path / "tuning.yaml").write_text(f"matching:\n  space:\n    seed: {dimension}\n")
     with pytest.raises(ParamsError, match=message):
         load("matching", tmp_path / "tuning.yaml")
+
+
+def test_a_metric_that_is_no_loss_says_which_way_is_better(tmp_path: Path) -> None:
+    settings = tmp_path / "tuning.yaml"
+    space = "space: {seed: {low: 1, high: 2}}"
+    settings.write_text(f"vqa: {{metric: accuracy, {space}}}\n")
+    with pytest.raises(ParamsError, match="accuracy is no loss: say direction, maximize or minimize"):
+        load("vqa", settings)
+    settings.write_text(f"vqa: {{metric: accuracy, direction: minimize, {space}}}\n")  # as somebody may want it
+    assert load("vqa", settings).direction == "minimize"
+    for metric in ("loss", "vqa_loss"):
+        settings.write_text(f"vqa: {{metric: {metric}, {space}}}\n")
+        assert load("vqa", settings).direction == "minimize"
+
+
+@pytest.mark.parametrize("count", [0, -3])
+def test_no_trial_at_all_is_no_search(tmp_path: Path, count: int) -> None:
+    (tmp_path / "params.yaml").write_text("tasks: {vqa: {seed: 1}}\n")
+    (tmp_path / SETTINGS_FILE).write_text("vqa: {space: {tasks.vqa.seed: {low: 1, high: 2}}}\n")
+    with pytest.raises(TuneError, match=f"--trials: {count}: expected 1 or more"):
+        run(tmp_path, "vqa", count)
 
 
 @pytest.mark.parametrize("name", ["tasks.matching.pair_weight", "tasks.x.ranking.weight"])

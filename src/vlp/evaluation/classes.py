@@ -2,7 +2,9 @@
 
 One class a row and several are the same here: bool [N, K], one column a class. Of a class that has rows, what is
 undefined because nothing was called it counts as 0. A class that neither has rows nor was called does not count.
-Points and intervals come from the same weighted counts.
+Points and intervals come from the same weighted counts, over the same classes: those that count in all rows. A resample
+in which a class is without rows, or was not called, says nothing of its recall, or its precision: there it is what it
+is in all rows.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def macro(
         ValueError: the shapes differ, or there is no row.
     """
     counts = _Counts(targets, called)
-    everything = counts.averaged(np.ones((1, len(targets))))
+    everything = counts.averaged(np.ones((1, len(targets)), np.float32))
     found: dict[str, float | list[float]] = {name: float(values[0]) for name, values in everything.items()}
     if bootstrap is not None:
         found |= {f"{name}_ci95": list(pair) for name, pair in bootstrap.weighted_each(counts.averaged).items()}
@@ -85,13 +87,13 @@ def by_class(targets: np.ndarray, called: np.ndarray, names: Sequence[str]) -> d
     Of more classes than ``slices.MOST`` the largest have an entry of their own, and the rest one together, named by how
     many they are: the means over them, their sizes added up.
     """
-    counts = _Counts(targets, called).by_class(np.ones((1, len(targets))))
+    counts = _Counts(targets, called).by_class
     sizes = np.asarray(targets).sum(axis=0)
-    counted = np.flatnonzero(np.isfinite(counts["macro_f1"][0]))
+    counted = np.flatnonzero(np.isfinite(counts["macro_f1"]))
     own, rest = largest(counted, sizes[counted])
 
     def figures(some: np.ndarray) -> dict[str, float | int]:
-        means = {figure.removeprefix("macro_"): float(counts[figure][0, some].mean()) for figure in AVERAGES}
+        means = {figure.removeprefix("macro_"): float(counts[figure][some].mean()) for figure in AVERAGES}
         return {**means, "size": int(sizes[some].sum())}
 
     found = {names[k]: figures(np.array([k])) for k in own.tolist()}
@@ -106,14 +108,17 @@ class _Counts:
         if targets.shape != called.shape or targets.ndim != 2 or not len(targets):
             raise ValueError(f"two tables of rows and classes wanted, found {targets.shape} and {called.shape}")
         self._each = [table.astype(np.float32) for table in (targets & called, called, targets)]
+        counts = (targets | called).any(0)
+        everything = self._ratios(np.ones((1, len(targets)), np.float32))
+        self.by_class = {name: np.where(counts, np.nan_to_num(each[0]), np.nan) for name, each in everything.items()}
+        """Each figure in all rows, [K]; NaN for a class that does not count."""
 
-    def by_class(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """[R, N] → each figure [R, K]; NaN for a class that does not count."""
+    def _ratios(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """[R, N] → each figure [R, K]; NaN where it is a ratio of nothing."""
         hits, called, actual = ((weights @ table).astype(np.float64) for table in self._each)
-        counts = (called + actual) > 0
 
         def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-            return np.where(counts, np.divide(part, whole, out=np.zeros_like(part), where=whole > 0), np.nan)
+            return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
 
         return {
             "macro_precision": ratio(hits, called),
@@ -122,11 +127,13 @@ class _Counts:
         }
 
     def averaged(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """[R, N] → each figure [R]."""
-        found = self.by_class(weights)
-        counts = np.isfinite(found["macro_f1"]).sum(axis=1)
-        # A resample without any class has no mean.
-        return {
-            name: np.divide(np.nansum(values, axis=1), counts, out=np.full(len(counts), np.nan), where=counts > 0)
-            for name, values in found.items()
-        }
+        """[R, N] → each figure [R], of the same classes in each of R; NaN where none counts."""
+        counted = np.isfinite(self.by_class["macro_f1"])
+        if not counted.any():
+            return {name: np.full(len(weights), np.nan) for name in AVERAGES}
+
+        def mean(drawn: np.ndarray, everything: np.ndarray) -> np.ndarray:
+            # Left out, or taken for zero, rare classes would move the mean of every resample that lacks them.
+            return np.asarray(np.where(np.isfinite(drawn), drawn, everything)[:, counted].mean(1))
+
+        return {name: mean(drawn, self.by_class[name]) for name, drawn in self._ratios(weights).items()}

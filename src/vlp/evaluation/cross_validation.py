@@ -4,16 +4,21 @@ A linear head is fitted anew for each fold, in closed form (ridge regression on 
 gives and that stay as they are: seconds for thousands of records. No group is torn between folds. The features must
 come from a backbone that has not been trained on these records, else every fold has seen its answers.
 
+What counts is the figure of all held-out decisions together. A mean over folds of macro F1 would be another, larger
+one: each fold averages over the classes that it happens to have, so that a rare class that is always wrong counts in
+few of them. Single folds are told for how far they lie apart.
+
 Sources: Kornblith et al., Do better ImageNet models transfer better? (2019), on linear heads on frozen features,
 https://arxiv.org/abs/1805.08974; ridge classification with leave-one-out scores in closed form: Rifkin & Lippert
-(2007), https://dspace.mit.edu/handle/1721.1/37318
+(2007), https://dspace.mit.edu/handle/1721.1/37318; F1 of pooled folds: Forman & Scholz, Apples-to-apples in
+cross-validation studies (2010), https://doi.org/10.1145/1882471.1882479
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import isfinite, nan
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import Any
 
 import numpy as np
@@ -22,7 +27,11 @@ from vlp.evaluation import classes
 from vlp.evaluation.binary import choose_threshold
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
-"""Targets and decisions of one held-out fold, bool [n, K] each → the figure."""
+"""Targets and decisions of held-out rows, bool [n, K] each → the figure."""
+
+
+class CrossValidationError(ValueError):
+    """The records give nothing to cross-validate: one group alone, or no class anywhere."""
 
 
 def accuracy(targets: np.ndarray, called: np.ndarray) -> float:
@@ -51,16 +60,17 @@ def cross_validate(
     exclusive: bool,
     ridge: float = 1.0,
 ) -> dict[str, Any]:
-    """Mean, standard deviation and each fold's figure of a linear head on frozen features.
+    """A figure of linear heads on frozen features: ``pooled``, over all rows, each decided by the head that was fitted
+    without its fold; ``folds``, of each fold alone; ``std``, how far those lie apart.
 
     A fold in which the figure is not defined (macro F1 where no record has a class and none was called) is left out of
-    mean and deviation, is NaN among ``folds``, and ``undefined_folds`` says how many there are.
+    the deviation, is NaN among ``folds``, and ``undefined_folds`` says how many there are.
 
     Args:
         features: [N, D]; standardised here, by the fitting folds' own mean and deviation.
         targets: bool [N, K].
         groups: each row's group, [N].
-        metric: of the held-out fold.
+        metric: of held-out rows.
         folds: how many; never more than there are groups.
         seed: of which group falls into which fold.
         exclusive: one class a row, the highest score decides; else each class by itself, at the threshold that is
@@ -68,27 +78,30 @@ def cross_validate(
         ridge: weight of the penalty, in units of one standardised feature's variance a row.
 
     Raises:
-        ValueError: fewer than two groups, or no fold with a figure.
+        CrossValidationError: fewer than two groups, or no fold with a figure.
     """
     from sklearn.model_selection import GroupKFold  # here: it takes seconds, and not every task has classes
 
     count = min(folds, len(set(groups)))
     if count < 2:
-        raise ValueError(f"cross-validation needs two groups of records or more, found {len(set(groups))}")
-    scores = []
+        raise CrossValidationError(f"cross-validation needs two groups of records or more, found {len(set(groups))}")
+    scores, said = [], np.zeros_like(targets, dtype=bool)
     splitter = GroupKFold(count, shuffle=True, random_state=seed)
     for fitting, held_out in splitter.split(features, groups=np.asarray(groups)):
         head = _Ridge(features[fitting], targets[fitting], ridge)
         found = head.scores(features[held_out])
         if exclusive:
-            called = found.argmax(1)[:, None] == np.arange(targets.shape[1])
+            said[held_out] = classes.one_hot(found.argmax(1), targets.shape[1])
         else:
-            called = found >= _thresholds(targets[fitting], head.left_out)
-        scores.append(metric(targets[held_out], called))
+            said[held_out] = found >= _thresholds(targets[fitting], head.left_out)
+        scores.append(metric(targets[held_out], said[held_out]))
     known = [score for score in scores if isfinite(score)]
     if not known:
-        raise ValueError(f"cross-validation: in none of the {count} folds has a record any class, and none was called")
-    summary = {"mean": fmean(known), "std": stdev(known) if len(known) > 1 else nan, "folds": scores}
+        raise CrossValidationError(
+            f"cross-validation: in none of the {count} folds has a record any class, and none was called"
+        )
+    spread = stdev(known) if len(known) > 1 else nan
+    summary = {"pooled": metric(targets, said), "std": spread, "folds": scores}
     return summary | ({"undefined_folds": count - len(known)} if len(known) < count else {})
 
 

@@ -19,7 +19,6 @@ from torch import Tensor
 from vlp.data.loading import Examples, Prepared, pad
 from vlp.data.questions import Questions, draw_questions, questions, vocabulary
 from vlp.models.answers import AnswerHead, hide_end
-from vlp.models.nothing import nothing
 from vlp.objectives.base import Collated, Drawn, Objective, ObjectiveParams, Sizes, Step
 
 
@@ -69,7 +68,7 @@ class Head(Objective):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         if "question" not in step.batch.texts:  # no image of this batch has a question of a known answer
-            return {self.losses[0]: nothing(self.head.parameters())}
+            return {self.losses[0]: step.nothing(self)}
         asked = step.batch.texts["question"]
         assert asked.targets is not None
         logits = self.head(step.fused("question"), asked.attention_mask)

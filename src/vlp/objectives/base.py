@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from vlp.data.loading import Examples
 from vlp.models.features import Fused, ImageFeatures, TextFeatures
 from vlp.models.modeling import VLPModel
+from vlp.models.nothing import nothing
 from vlp.params import Section
 from vlp.records import Batch, Texts
 
@@ -87,7 +88,8 @@ class Step:
 
     Args:
         model: the backbone.
-        batch: with the texts ``positive``, where an active objective reads captions, and what the objectives added.
+        batch: with the texts ``positive``, where an active objective reads captions and there are some, and what the
+            objectives added; with some text, where one reads any.
 
     Attributes:
         grid: what the image encoder itself makes of the B images.
@@ -127,6 +129,16 @@ class Step:
             attention=tuple(self._together.looks(name, each) for each in self._fused.attention),
             gates=tuple(self._together.looks(name, each) for each in self._fused.gates),
         )
+
+    def nothing(self, head: Objective) -> Tensor:
+        """The loss of a head that this batch has nothing for: zero, and so is the gradient of all that it trains.
+
+        By way of a text that passed the model for others: several processes that train together must each pass every
+        part of it, whichever batch had something to teach.
+        """
+        name = next(iter(self.batch.texts))
+        read = self.fused(name).pooled if head.fuses else self.text(name).pooled
+        return nothing((*head.parameters(), self.grid.pooled, read))
 
 
 class _Together:
@@ -200,6 +212,8 @@ class Objective(nn.Module, ABC):
     """The names of its losses among the scalars it returns; ``weight`` holds for all of them."""
     fuses: ClassVar[bool] = True
     """Whether it reads fused features; if none of a phase does, the fusion block is not trained."""
+    compares: ClassVar[bool] = False
+    """Whether its loss tells the images of a batch apart, of all processes: of one image alone there is nothing to."""
     reads_text: ClassVar[bool] = True
     """Whether it needs texts at all; if none of a phase does, only the image encoder runs."""
     rows: Sequence[str] = ()
@@ -216,7 +230,7 @@ class Objective(nn.Module, ABC):
         Args:
             examples: the split.
             rows: of the batch's images.
-            drawn: the captions, where an active objective reads any.
+            drawn: the captions, where an active objective reads any; there may be none.
             rng: of this batch.
         """
         return Collated()

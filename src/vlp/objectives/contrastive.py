@@ -37,6 +37,7 @@ class Head(Objective):
 
     losses = ("itc_loss",)
     fuses = False
+    compares = True
 
     def __init__(self, params: Params, prepared: Prepared, sizes: Sizes) -> None:
         super().__init__()
@@ -55,7 +56,8 @@ class Head(Objective):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         scale = self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
-        own_text, own_image = self.embed_text(step.text("positive").pooled), self.embed_image(step.image.pooled)
+        own_image = self.embed_image(step.image.pooled)
+        own_text = self._own_text(step, own_image)
         # Each process has the logits of its own rows against the texts and images of all: together they are the
         # batch's, and none holds more than its share.
         text, _ = gather(own_text)
@@ -74,8 +76,14 @@ class Head(Objective):
         image_loss = _spread_cross_entropy(logits_MB.T[has_text], right_MB.T[has_text])
         return {"itc_loss": (text_loss + image_loss) / 2}
 
+    def _own_text(self, step: Step, own_image: Tensor) -> Tensor:
+        """Unit vectors [N, width] of this process's captions; without any, no row, which others still gather."""
+        if "positive" in step.batch.texts:
+            return self.embed_text(step.text("positive").pooled)
+        return own_image.new_empty(0, own_image.shape[1]) + step.nothing(self)
+
 
 def _spread_cross_entropy(logits: Tensor, right: Tensor) -> Tensor:
-    """Cross-entropy of each row against the even distribution over its right columns."""
+    """Cross-entropy of each row against the even distribution over its right columns, the mean; of no row 0."""
     target = right / right.sum(-1, keepdim=True)
-    return -(target * F.log_softmax(logits, dim=-1)).sum(-1).mean()
+    return -(target * F.log_softmax(logits, dim=-1)).sum() / max(len(logits), 1)

@@ -54,6 +54,8 @@ class Head(Objective):
         chosen: list[int] = []
         for captions in drawn.by_image():
             chosen += rng.choice(captions, min(self.params.captions_per_image, len(captions)), replace=False).tolist()
+        if not chosen:
+            return Collated()
         words = np.ones(drawn.vocabulary_size, bool)
         words[list(drawn.special)] = False
         masked = [self._mask(drawn, index, words, rng) for index in chosen]
@@ -78,6 +80,8 @@ class Head(Objective):
         return _hide(ids, chosen, drawn, rng)
 
     def forward(self, step: Step) -> dict[str, Tensor]:
+        if "masked" not in step.batch.texts:  # no image of this batch has a caption
+            return {self.losses[0]: step.nothing(self)}
         masked = step.batch.texts["masked"]
         assert masked.targets is not None
         fused = step.fused("masked")

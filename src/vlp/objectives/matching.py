@@ -63,6 +63,8 @@ class Head(Objective):
         return Collated({"negative": texts})
 
     def forward(self, step: Step) -> dict[str, Tensor]:
+        if "positive" not in step.batch.texts:  # no image of this batch has a caption
+            return {self.losses[0]: step.nothing(self)}
         logits = [self._logits(step.fused("positive"))]
         if "negative" in step.batch.texts:
             logits.append(self._logits(step.fused("negative")))

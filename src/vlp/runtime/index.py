@@ -110,10 +110,7 @@ class Index:
         similarity = self.vectors @ query.astype(np.float32)
         out = sorted({self._place[name] for name in exclude if name in self._place})
         similarity[out] = -np.inf
-        count = max(0, min(k, len(self) - len(out)))
-        # Only the best are put in order: an index can be large.
-        best = np.argpartition(-similarity, count - 1)[:count] if 0 < count < len(self) else np.arange(len(self))
-        best = best[np.lexsort((best, -similarity[best]))][:count]
+        best = _least(-similarity, max(0, min(k, len(self) - len(out))))
         return [Hit(self.items[place], float(similarity[place])) for place in best.tolist()]
 
     def save(self, folder: str | Path) -> None:
@@ -166,6 +163,19 @@ class Index:
             return cls(items, vectors, str(about["model"]))
         except (KeyError, TypeError, UnicodeEncodeError) as error:
             raise SearchError(f"{path}: not the items of an index ({error!r:.200})") from None
+
+
+def _least(values: np.ndarray, count: int) -> np.ndarray:
+    """The places of the ``count`` least, the least first; of equal ones the earlier, at the cut as well.
+
+    Only those are put in order: an index can be large, and a quick selection takes any of the equal ones at the cut.
+    """
+    if not count:
+        return np.empty(0, np.int64)
+    last = np.partition(values, count - 1)[count - 1]
+    below = np.flatnonzero(values < last)
+    best = np.concatenate([below, np.flatnonzero(values == last)[: count - len(below)]])
+    return np.asarray(best[np.lexsort((best, values[best]))])
 
 
 def direction(vectors: np.ndarray) -> np.ndarray:

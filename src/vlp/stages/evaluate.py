@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from vlp import params as parameters
 from vlp import plugins
 from vlp.allocation import keep_freed_memory
 from vlp.data.loading import Prepared
-from vlp.evaluation.cross_validation import METRICS, cross_validate
+from vlp.evaluation.cross_validation import METRICS, CrossValidationError, cross_validate
 from vlp.files import atomic, write_csv, write_json, write_jsonl
 from vlp.params import Section
 from vlp.tasks.base import Frozen
@@ -22,6 +23,8 @@ from vlp.training.determinism import seed_everything
 
 PREPARED = Path("data/prepared")
 TASKS, REPORTS = Path("models/tasks"), Path("reports/evaluation")
+
+logger = logging.getLogger(__name__)
 
 
 class CrossValidationParams(Section):
@@ -61,7 +64,7 @@ def main() -> None:
     task = plugins.find("vlp.tasks", name).Task.load(TASKS / name, prepared)
     test = prepared.split("test")
     found = task.evaluate(test, params.seed, params.evaluate.resamples)
-    found.metrics.update(_cross_validation(found.frozen, params))
+    found.metrics.update(_cross_validation(name, found.frozen, params))
     with atomic(REPORTS / name, folder=True) as folder:
         write_json(folder / "metrics.json", found.metrics)
         write_jsonl(folder / "predictions.jsonl", found.predictions)
@@ -72,20 +75,30 @@ def main() -> None:
     write_json(f"metrics/{name}.json", found.metrics)
 
 
-def _cross_validation(frozen: Frozen | None, params: Params) -> dict[str, Any]:
-    """``cross_validation``: mean, std, folds and which figure; nothing where a task has no classes."""
+def _cross_validation(task: str, frozen: Frozen | None, params: Params) -> dict[str, Any]:
+    """``cross_validation``: pooled, std, folds and which figure; nothing where a task has no classes, or the split
+    gives nothing to divide: all that was measured before must not be lost for that.
+    """
     folds = params.evaluate.cross_validation.folds
     if frozen is None or not folds:
         return {}
-    found = cross_validate(
-        frozen.features,
-        frozen.targets,
-        frozen.groups,
-        METRICS[frozen.metric],
-        folds=folds,
-        seed=params.seed,
-        exclusive=frozen.exclusive,
-    )
+    try:
+        found = cross_validate(
+            frozen.features,
+            frozen.targets,
+            frozen.groups,
+            METRICS[frozen.metric],
+            folds=folds,
+            seed=params.seed,
+            exclusive=frozen.exclusive,
+        )
+    except CrossValidationError as error:
+        logger.warning(
+            "%s: %s: the metrics are without cross_validation; evaluate.cross_validation.folds: 0 asks for none",
+            task,
+            error,
+        )
+        return {}
     return {"cross_validation": {**found, "metric": frozen.metric}}
 
 

@@ -16,7 +16,7 @@ from vlp.files import atomic, write_csv, write_json
 from vlp.params import Section
 from vlp.training.determinism import seed_everything
 from vlp.training.held_out import WATCH, HeldOut, Watch
-from vlp.training.launch import is_first
+from vlp.training.launch import is_first, require_company
 from vlp.training.loop import fit
 from vlp.training.resume import Run
 from vlp.training.transfer import Transfer, start
@@ -40,6 +40,8 @@ def main() -> None:
     plugin = plugins.find("vlp.tasks", name)
     section = parameters.load_section(f"tasks.{name}", plugin.Params)
     recipe = section.training
+    if plugin.Task.compares:
+        require_company(recipe, f"tasks.{name}.training", gathers=False)
     prepared = Prepared(PREPARED)
     keep_freed_memory()
     seed_everything(params.seed)

@@ -105,6 +105,8 @@ class Task(nn.Module, ABC):
     name: ClassVar[str]
     rows: Sequence[str] = ()
     """Whose each row of the head's output is, where they are somebody's: labels, answers. Saved with it."""
+    compares: ClassVar[bool] = False
+    """Whether its loss tells the images of a batch apart, those of one process: of one image there is nothing to."""
 
     def __init__(self, params: TaskParams, model: VLPModel, prepared: Prepared) -> None:
         super().__init__()
@@ -123,6 +125,10 @@ class Task(nn.Module, ABC):
         for part in self.resting:
             part.eval()
         return self
+
+    def _judged(self) -> list[Examples]:
+        """The splits that something is chosen on and measured on: what they lack must be said before training."""
+        return [self.prepared.split(name) for name in ("validation", "test")]
 
     def _nothing(self) -> Tensor:
         """The loss of a batch that has nothing to teach: zero, and so are the gradients of all that is trained."""
@@ -177,7 +183,11 @@ class Task(nn.Module, ABC):
         """Take over what pre-training's heads (by objective name) already learned: rows by what they are about."""
 
     def prepare(self, train: Examples, seed: int) -> None:
-        """Measure on the train split whatever must be known before the first step. Called once, before training."""
+        """Measure on the train split whatever must be known before the first step. Called once, before training.
+
+        Raises:
+            ValueError: of a split that cannot be learnt from, calibrated on or measured on, as far as that can be seen.
+        """
 
     @abstractmethod
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:

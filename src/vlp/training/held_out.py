@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,8 +18,11 @@ from vlp.data.loading import Examples, Plan, loader
 from vlp.evaluation.nearest import evenly
 from vlp.recipe import Recipe
 from vlp.records import Batch
-from vlp.tasks.base import Task
 from vlp.training.loop import average
+
+if TYPE_CHECKING:
+    from vlp.tasks.base import Task
+    from vlp.training.pretraining import Pretraining
 
 WATCH = "VLP_WATCH"
 """The environment variable that names a file for ``Watch`` to write."""
@@ -35,27 +39,32 @@ class HeldOut:
     over it: in a batch of neighbours there would be nothing to tell apart.
 
     Args:
-        task: how they are collated.
+        module: how they are collated, and what looks at them.
         validation: the split.
         recipe: precision.
         seed: of what is drawn.
     """
 
-    def __init__(self, task: Task, validation: Examples, recipe: Recipe, seed: int) -> None:
+    def __init__(self, module: Task | Pretraining, validation: Examples, recipe: Recipe, seed: int) -> None:
         spread = evenly(np.arange(len(validation)), RECORDS).tolist()
         count = math.ceil(len(spread) / BATCH_SIZE)
         plans = [Plan(step, tuple(spread[step::count])) for step in range(count)]
         with torch.random.fork_rng():  # a DataLoader draws a seed of its own
-            self._batches: Sequence[Batch] = list(loader(validation, task.collate, plans, seed=seed))
-        self._task, self._recipe, self._seed = task, recipe, seed
+            self._batches: Sequence[Batch] = list(loader(validation, module.collate, plans, seed=seed))
+        self._module, self._recipe, self._seed = module, recipe, seed
 
-    def look(self) -> dict[str, float]:
-        """``loss``, the sum of all losses, and every named scalar, each the mean over batches."""
-        training = self._task.training
+    def figures(self) -> dict[str, float]:
+        """Every named scalar, each the mean over the batches that have it."""
+        training = self._module.training
         with torch.random.fork_rng():
             torch.manual_seed(self._seed)
-            found = average(self._task, self._batches, self._recipe)
-        self._task.train(training)
+            found = average(self._module, self._batches, self._recipe)
+        self._module.train(training)
+        return found
+
+    def look(self) -> dict[str, float]:
+        """``loss``, the sum of all losses, beside the ``figures``."""
+        found = self.figures()
         return {"loss": sum(value for name, value in found.items() if name.endswith("_loss")), **found}
 
 

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from vlp.models.distributed import rank, world
+from vlp.recipe import Recipe
 
 PATIENCE = "VLP_PEER_TIMEOUT"
 """The environment variable for how many seconds a process is waited for before it is taken for dead."""
@@ -71,6 +72,29 @@ def _of_a_peer(message: str) -> bool:
 def is_first() -> bool:
     """Whether this process is the one that writes."""
     return rank() == 0
+
+
+def require_company(recipe: Recipe, section: str, *, gathers: bool) -> None:
+    """Refuse, before anything is trained, a recipe by which a loss that tells the images of a batch apart has only one.
+
+    Its loss would be 0 and its recall 1 from the first step on, whatever the weights.
+
+    Args:
+        recipe: of the run.
+        section: where it stands in params.yaml.
+        gathers: whether the loss compares the images of all processes, not of each by itself.
+
+    Raises:
+        ValueError: one pass has fewer than two images.
+    """
+    processes = 1 if gathers else int(os.environ.get("WORLD_SIZE", "1"))
+    if (images := recipe.batch_size // (processes * recipe.accumulate)) < 2:
+        shared = f" in each of {processes} processes" if processes > 1 else ""
+        raise ValueError(
+            f"params.yaml: {section}: a contrastive loss tells the images of one pass apart, and batch_size "
+            f"{recipe.batch_size} with accumulate {recipe.accumulate} leaves it {images}{shared}: raise batch_size, or "
+            "lower accumulate"
+        )
 
 
 def precision(wanted: Literal["auto", "fp32", "bf16"]) -> Literal["no", "bf16"]:

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vlp import plugins
-from vlp.data.loading import Augmenter, Examples, Plans, Prepared, draw, in_order, loader, pad
+from vlp.data.loading import Augmenter, Examples, Plans, Prepared, draw, loader, pad
 from vlp.models import heads
 from vlp.models.modeling import VLPModel
 from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Sizes, Step
@@ -21,7 +21,9 @@ from vlp.params import Section, parse
 from vlp.preprocessing.text import load_tokenizer, vocabulary_sha256
 from vlp.recipe import Recipe
 from vlp.records import Batch, Texts
-from vlp.training.loop import average, fit
+from vlp.training.held_out import HeldOut
+from vlp.training.launch import require_company
+from vlp.training.loop import fit
 from vlp.training.resume import Run
 
 OBJECTIVES = "vlp.objectives"
@@ -103,13 +105,13 @@ class Pretraining(nn.Module):
         self.requires_grad_(False)
         for trained in (*self.active, self.model if self._reads_text else self.model.image_encoder):
             trained.requires_grad_(True)
-        if not any(head.fuses for head in self.active):
+        if not self._fuses:
             self.model.fusion.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
         """As of ``nn.Module``; norms of a fusion block that nothing trains now must not follow the batches either."""
         super().train(mode)
-        if not any(head.fuses for head in self.active):
+        if not self._fuses:
             self.model.fusion.eval()
         return self
 
@@ -117,21 +119,33 @@ class Pretraining(nn.Module):
     def _reads_text(self) -> bool:
         return any(head.reads_text for head in self.active)
 
+    @property
+    def _fuses(self) -> bool:
+        return any(head.fuses for head in self.active)
+
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
-        """Draw captions for each image, and from them the texts that each objective wants."""
+        """Draw captions for each image, and from them the texts that each objective wants.
+
+        ``positive`` is not there where no image of the batch has a caption.
+        """
         texts: dict[str, Texts] = {}
         targets: dict[str, Tensor] = {}
         reads = any(head.reads_captions for head in self.active)
         drawn = self._draw(examples, rows, rng) if reads else None
-        if drawn:
-            texts["positive"] = pad(drawn.positives, drawn.owner, drawn.pad_id)
+        if drawn is not None:
+            if drawn.positives:
+                texts["positive"] = pad(drawn.positives, drawn.owner, drawn.pad_id)
             targets["caption_key"] = torch.tensor([_key(ids) for ids in drawn.positives], dtype=torch.int64)
             targets["image_keys"] = self._image_keys(examples, rows)
-            targets["has_negative"] = torch.tensor([ids is not None for ids in drawn.negatives])
+            targets["has_negative"] = torch.tensor([ids is not None for ids in drawn.negatives], dtype=torch.bool)
         for head in self.active:
             wanted = head.collate(examples, rows, drawn, rng)
             texts.update(wanted.texts)
             targets.update(wanted.targets)
+        if self._reads_text and not texts:  # a text about nothing, so that the batch passes all that is trained
+            texts["nothing"] = pad(
+                [np.array([self.prepared.mask_id])] * len(rows), range(len(rows)), self.prepared.pad_id
+            )
         return Batch(images=examples.images(rows), texts=texts, targets=targets)
 
     def _image_keys(self, examples: Examples, rows: Sequence[int]) -> Tensor:
@@ -207,8 +221,14 @@ def pretrain(
 
     Returns:
         The curve, one row a ``log_every`` steps with its ``phase``; every scalar on the validation split
-        after the last phase; images per second of each phase.
+        after the last phase, as of ``HeldOut``; images per second of each phase.
+
+    Raises:
+        ValueError: as of ``require_company``, for any of the phases.
     """
+    for name, phase in params.phases.items():
+        if any(module.heads[objective].compares for objective in phase.objectives):
+            require_company(phase.training, f"pretrain.phases.{name}.training", gathers=True)
     train, validation = prepared.split("train"), prepared.split("validation")
     curve: list[dict[str, float | str]] = []
     speed: dict[str, float] = {}
@@ -224,5 +244,4 @@ def pretrain(
         speed[f"{name}_examples_per_second"] = history.examples_per_second
         first += recipe.steps
     recipe = list(params.phases.values())[-1].training
-    held_out = loader(validation, module.collate, in_order(len(validation), recipe.batch_size), seed=seed)
-    return curve, average(module, held_out, recipe), speed
+    return curve, HeldOut(module, validation, recipe, seed).figures(), speed

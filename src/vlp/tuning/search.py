@@ -41,17 +41,20 @@ def run(project: Path, task: str, count: int | None) -> list[dict[str, Any]]:
     Args:
         project: the root of the git repository.
         task: a section of ``tuning.yaml`` and of ``tasks``.
-        count: trials in all, earlier calls' included; those of ``tuning.yaml`` if None.
+        count: trials in all, earlier calls' included, 1 or more; those of ``tuning.yaml`` if None.
 
     Returns:
         A row a trial, the best first: ``name``, ``state``, ``value``, ``params``.
 
     Raises:
         ParamsError: ``tuning.yaml`` says what cannot be.
-        TuneError: another search of the task runs, or several trials in a row failed.
+        TuneError: there is nothing to try, another search of the task runs, or several trials in a row failed.
         WorktreeError: the trials' worktree cannot be made.
     """
     params = _checked(project, task)
+    wanted = params.trials if count is None else count
+    if wanted < 1:
+        raise TuneError(f"--trials: {wanted}: expected 1 or more; without it {SETTINGS_FILE} says how many")
     notes = project / "runs" / "tune" / task
     notes.mkdir(parents=True, exist_ok=True)
     place = trials.Place(project, notes / "worktree", notes, task)
@@ -61,7 +64,7 @@ def run(project: Path, task: str, count: int | None) -> list[dict[str, Any]]:
         study = _study(project, task, params)
         _take_up_again(study)
         failures = 0
-        while sum(each.state.is_finished() and not _cut_off(each) for each in study.trials) < (count or params.trials):
+        while sum(each.state.is_finished() and not _cut_off(each) for each in study.trials) < wanted:
             failures = failures + 1 if not _try(study, place, params) else 0
             if failures == _FAILURES:
                 raise TuneError(f"{failures} trials in a row failed; the last one's log is the newest of {notes}/*.log")

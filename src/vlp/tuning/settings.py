@@ -44,12 +44,21 @@ class SearchParams(Section):
     """One task's search."""
 
     metric: str = Field(default="loss", description="a key of validation in metrics/finetune/<task>.json")
-    direction: Literal["minimize", "maximize"] = "minimize"
+    direction: Literal["minimize", "maximize"] = Field(
+        default="minimize", description="to be said of every metric but a loss"
+    )
     trials: int = Field(gt=0, default=20, description="that end, pruned ones included")
     before_pruning: int = Field(ge=0, default=4, description="trials that run to their end before any is stopped early")
     warm_up: int = Field(ge=0, default=0, description="steps of a trial after which it may be stopped")
     seed: int = 0
     space: dict[str, Dimension] = Field(min_length=1, description="dotted name in params.yaml → values")
+
+    @model_validator(mode="after")
+    def _which_way_is_better(self) -> Self:
+        if "direction" not in self.model_fields_set and not f"_{self.metric}".endswith("_loss"):
+            # By default it would search for the worst accuracy, and --apply would write that down.
+            raise ValueError(f"metric: {self.metric} is no loss: say direction, maximize or minimize")
+        return self
 
     @model_validator(mode="after")
     def _not_its_own_measure(self) -> Self:

@@ -14,7 +14,7 @@ from vlp.data.loading import Prepared, pad
 from vlp.export.parity.base import measure
 from vlp.export.parity.retrieval import comparison
 from vlp.preprocessing.image import ImageError
-from vlp.runtime.index import Index, SearchError, direction
+from vlp.runtime.index import Hit, Index, Item, SearchError, direction
 from vlp.runtime.inputs import InputError
 from vlp.runtime.predictor import Predictor
 from vlp.tasks.retrieval import Task
@@ -99,7 +99,25 @@ def test_an_item_without_an_image_stands_behind_those_that_were_looked_at(predic
     without = predictor.retrieve(index, texts=["a red square"])
     assert ids(without)[0] == "words", "it is what was asked for, word for word"
     looked = predictor.retrieve(index, texts=["a red square"], look=images.get)
-    assert ids(looked)[-1] == "words" and looked[-1] == without[0]
+    assert looked[-1].item == without[0].item
+    assert sorted([hit.score for hit in looked], reverse=True) == [hit.score for hit in looked]
+
+
+def test_scores_fall_from_those_that_were_looked_at_to_those_that_were_not(predictor: Predictor) -> None:
+    answers = predictor.task("retrieval")
+    hits = [Hit(Item(str(number)), 0.9 - number / 10) for number in range(6)]
+    told = {"0": -9.0, "1": None, "2": -3.0}  # log-probabilities: they draw down those that were looked at
+    weight, before = 4.0 * answers.decision["scale"], answers.decision["text_to_image"]
+    answers.decision["text_to_image"] = weight
+    try:
+        found = answers._again(hits, "text_to_image", lambda item: told[item.id])
+    finally:
+        answers.decision["text_to_image"] = before
+    assert ids(found) == ["2", "0", "1", "3", "4", "5"]
+    scores = [hit.score for hit in found]
+    assert scores == sorted(scores, reverse=True) and scores[1] > scores[2]
+    assert scores[2] - scores[3] == pytest.approx(0.2)  # among themselves they are as far apart as they were
+    assert answers._again(hits, "text_to_image", lambda item: None) == hits
 
 
 def test_what_was_liked_recommends_what_is_near_it(predictor: Predictor) -> None:

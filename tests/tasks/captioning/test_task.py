@@ -69,6 +69,21 @@ def test_kinds_that_are_left_out_are_not_learnt_unless_an_image_has_no_others(pr
     assert len(task(prepared, leave_out=every)._learnt(split, 0)) == len(split.values("captions", 0))
 
 
+def test_a_kind_that_the_data_lacks_is_refused_before_training(prepared: Prepared, tmp_path: Path) -> None:
+    train = prepared.split("train")
+    task(prepared, leave_out=("negation",)).prepare(train, seed=0)
+    with pytest.raises(ValueError, match=r"leave_out: no caption .* kind 'negatoin'; did you mean 'negation'\?"):
+        task(prepared, leave_out=("negatoin",)).prepare(train, seed=0)
+    with pytest.raises(ValueError, match=r"kind 'zzz'; there is attribute, "):
+        task(prepared, leave_out=("zzz",)).prepare(train, seed=0)
+    nameless = Prepared(scenes.prepare(tmp_path, 10))
+    made = task(nameless, leave_out=("negation",))
+    for split in ("train", "validation", "test"):
+        kinds, start = made._kinds_of(nameless.split(split))
+        made._kinds[split] = (np.full(len(kinds), ""), start)
+    made.prepare(nameless.split("train"), seed=0)  # as the parameters of other data ask for
+
+
 def test_what_it_writes_is_said_in_the_words_of_the_data(trained: Task, prepared: Prepared) -> None:
     train = prepared.split("train")
     known = {

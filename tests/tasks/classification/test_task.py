@@ -12,7 +12,7 @@ from support import models, scenes, watching
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.evaluation.cross_validation import METRICS, cross_validate
 from vlp.models.heads import Head
-from vlp.params import parse
+from vlp.params import ParamsError, parse
 from vlp.tasks.classification import Params, Task, labels
 from vlp.training.determinism import seed_everything
 from vlp.training.loop import fit
@@ -95,8 +95,7 @@ def test_a_linear_head_on_its_frozen_features_is_cross_validated_by_group(traine
     found = cross_validate(
         frozen.features, frozen.targets, frozen.groups, METRICS[frozen.metric], folds=3, seed=0, exclusive=False
     )
-    assert len(found["folds"]) == 3 and found["mean"] == pytest.approx(np.mean(found["folds"]))
-    assert found["mean"] > 0.2
+    assert len(found["folds"]) == 3 and 0.2 < found["pooled"] <= 1
 
 
 def test_a_training_picture_is_its_own_nearest_by_colour(trained: Task, prepared: Prepared) -> None:
@@ -228,3 +227,15 @@ def test_where_text_is_read_records_without_a_caption_are_refused_before_trainin
     with pytest.raises(ValueError, match=r"2 of 28 records of the split 'train' have no caption"):
         task(some, modality="both").prepare(some.split("train"), seed=0)
     task(some).prepare(some.split("train"), seed=0)  # of pictures nothing is read
+
+
+def test_a_split_without_labels_is_refused_before_anything_is_trained(tmp_path: Path, prepared: Prepared) -> None:
+    made = task(prepared)
+    made.prepared = Prepared(scenes.prepare(tmp_path, 20, labels=False))
+    with pytest.raises(ValueError, match="split 'validation' has no record with any of the"):
+        made.prepare(prepared.split("train"), seed=0)
+
+
+def test_a_prompt_that_says_the_same_of_every_label_is_refused(prepared: Prepared) -> None:
+    with pytest.raises(ParamsError, match=r"prompts: expected \{label\} in 'a picture of a thing': without it"):
+        task(prepared, prompts=["a {label}", "a picture of a thing"])

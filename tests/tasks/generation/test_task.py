@@ -88,6 +88,7 @@ def test_its_metrics_have_the_names_of_the_contract(trained: Task, prepared: Pre
 def test_data_that_is_no_scenes_has_no_faithful_share(tmp_path: Path) -> None:
     plain = Prepared(scenes.prepare(tmp_path, 20, annotated=False))
     made = task(plain)
+    made.warm_start(HEAD)
     made.prepare(plain.split("train"), seed=0)
     made.decision = {"guidance": 1.0, "candidates": 1}
     found = made.evaluate(plain.split("test"), seed=0, resamples=100)
@@ -130,7 +131,24 @@ def test_what_is_saved_comes_back_and_draws_the_same(trained: Task, prepared: Pr
 def test_candidates_need_a_head_to_choose_with(prepared: Prepared) -> None:
     with pytest.raises(ValueError, match=r"tasks\.generation\.candidates: pre-training had no `matching`"):
         task(prepared).warm_start({})
-    task(prepared, candidates=1).warm_start({})
+    with pytest.raises(ValueError, match=r"tasks\.generation\.guidance: .* no `matching` .* or name one strength"):
+        task(prepared, candidates=1).warm_start({})
+    task(prepared, candidates=1, guidance=[2.0]).warm_start({})
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+def test_what_no_head_judges_has_no_matching_score(tmp_path: Path, annotated: bool) -> None:
+    data = Prepared(scenes.prepare(tmp_path, 20, annotated=annotated))
+    made = task(data, candidates=1, guidance=[2.0])
+    made.warm_start({})
+    made.prepare(data.split("train"), seed=0)
+    made.calibrate(data.split("validation"), seed=0)
+    (tmp_path / "task").mkdir()
+    made.save(tmp_path / "task")
+    found = Task.load(tmp_path / "task", data).evaluate(data.split("test"), seed=0, resamples=100)
+    assert found.metrics["guidance"] == 2.0 and found.metrics["images"] == len(found.predictions)
+    assert not [name for name in (*found.metrics, *found.predictions[0]) if "matching_score" in name]
+    assert ("faithful_share" in found.metrics) == annotated
 
 
 class Bare:
@@ -200,3 +218,9 @@ def test_a_random_picture_is_another_record_s_and_not_its_neighbour_s() -> None:
     assert sorted(found) == list(range(50)) and all(place != other for place, other in enumerate(found))
     assert sum(abs(place - other) == 1 for place, other in enumerate(found)) < 10
     assert found == report.others(50, seed=0) and report.others(1, seed=0) == [0]
+
+
+def test_a_split_without_captions_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    bare = Prepared(scenes.prepare(tmp_path, 12, captions=0))
+    with pytest.raises(ValueError, match="split 'validation' has an entry in `captions`"):
+        task(bare).prepare(bare.split("train"), seed=0)

@@ -110,7 +110,7 @@ def test_a_linear_head_on_its_frozen_features_is_cross_validated_by_group(traine
     found = cross_validate(
         frozen.features, frozen.targets, frozen.groups, METRICS[frozen.metric], folds=3, seed=0, exclusive=True
     )
-    assert found["mean"] == pytest.approx(np.mean(found["folds"])) and 0.3 < found["mean"] <= 1
+    assert found["pooled"] == pytest.approx(np.mean(found["folds"])) and 0.3 < found["pooled"] <= 1
 
 
 def test_batch_size_and_padding_do_not_change_a_score(trained: Task, prepared: Prepared) -> None:

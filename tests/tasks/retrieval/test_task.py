@@ -12,7 +12,9 @@ from support import models, scenes, watching
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.params import parse
 from vlp.tasks.retrieval import Params, Task
-from vlp.tasks.retrieval.candidates import cut, gather
+from vlp.tasks.retrieval.candidates import Candidates, cut, gather
+from vlp.tasks.retrieval.report import _sliced
+from vlp.tasks.retrieval.scores import TEXT_TO_IMAGE
 from vlp.training.determinism import seed_everything
 from vlp.training.loop import average, fit
 
@@ -236,3 +238,29 @@ def test_data_without_captions_is_refused(tmp_path: Path) -> None:
     bare = Prepared(scenes.prepare(tmp_path, 10, captions=0))
     with pytest.raises(ValueError, match="no record of the split 'train' has an entry in `captions`"):
         task(bare).collate(bare.split("train"), [0], np.random.default_rng(0))
+
+
+def test_a_split_of_one_captioned_image_is_refused_before_anything_is_trained(
+    tmp_path: Path, prepared: Prepared
+) -> None:
+    few = Prepared(scenes.prepare(tmp_path, 7))
+    assert len(few.split("validation")) == 1
+    with pytest.raises(ValueError, match="split 'validation' has 1 images with captions of their own"):
+        task(few).prepare(few.split("train"), seed=0)
+    task(prepared).prepare(prepared.split("train"), seed=0)
+
+
+class Chinese:
+    """One record, described in a script that writes no spaces."""
+
+    def values(self, column: str, row: int) -> list[dict[str, object]]:
+        return [{"text": "一只红色的猫坐在蓝色的桌子上"}]
+
+    def strings(self, column: str) -> list[None]:
+        return [None]
+
+
+def test_descriptions_without_spaces_are_as_long_as_their_words_are_many() -> None:
+    found = Candidates(np.array([0]), [[np.array([2, 5, 3])]], [[0]], np.array([0]), np.array([[True]]))
+    sliced = _sliced(Chinese(), found, np.array([1]), TEXT_TO_IMAGE)  # type: ignore[arg-type]
+    assert sliced["text_to_image_r1_by_words"] == {"10 and more": {"value": 1.0, "size": 1}}

@@ -153,6 +153,8 @@ def test_data_without_regions_is_refused_by_split_and_field(tmp_path: Path) -> N
         made.collate(bare.split("train"), [0, 1], np.random.default_rng(0))
     with pytest.raises(ValueError, match="split 'validation' has an entry in `regions`"):
         made.calibrate(bare.split("validation"), seed=0)
+    with pytest.raises(ValueError, match="split 'validation' has an entry in `regions`"):
+        made.prepare(bare.split("train"), seed=0)
 
 
 @pytest.mark.parametrize("fusion", [models.CONCAT_MLP, {"name": "film", "hidden": 32, "layers": 1, "dropout": 0.0}])

@@ -86,7 +86,7 @@ def test_a_linear_head_on_its_frozen_features_is_cross_validated_by_group(traine
     found = cross_validate(
         frozen.features, frozen.targets, frozen.groups, METRICS[frozen.metric], folds=3, seed=0, exclusive=True
     )
-    assert found["mean"] > 1.5 / len(trained.answers)
+    assert found["pooled"] > 1.5 / len(trained.answers)
 
 
 def test_picture_and_question_both_change_the_answer(trained: Task, prepared: Prepared) -> None:
@@ -235,3 +235,15 @@ def test_a_batch_without_questions_teaches_nothing(prepared: Prepared) -> None:
     batch.targets["answer"] = batch.targets["answer"][:0]
     found = made(batch)
     assert found.keys() == {"vqa_loss"} and found["vqa_loss"].item() == 0.0
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_split_whose_answers_nobody_can_give_is_refused_before_anything_is_trained(
+    prepared: Prepared, split: str
+) -> None:
+    made = task(prepared)
+    made.prepare(prepared.split("train"), seed=0)
+    asked = made.asked(prepared.split(split))
+    made._asked[split] = replace(asked, code=np.full(len(asked), -1))
+    with pytest.raises(ValueError, match=f"split '{split}': no question's answer is one of the .* train split's"):
+        made.prepare(prepared.split("train"), seed=0)

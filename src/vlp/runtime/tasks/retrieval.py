@@ -129,16 +129,22 @@ class Answers(base.Answering):
             raise ImageError(error.reason, f"item {name!r}: {error.detail}") from None
 
     def _again(self, found: list[Hit], way: str, look: Callable[[Item], float | None]) -> list[Hit]:
-        """The first ``rerank`` hits in the order of both stages, the others behind them as they are.
+        """The first ``rerank`` hits in the order of both stages, the others behind them in the order that they have.
 
-        An item without what is to be looked at (``look`` gives None) stands, among those, behind the rest.
+        An item without what is to be looked at (``look`` gives None) stands, among those, behind the rest. A cosine and
+        what both stages say are no numbers of one kind, so that the scores of those behind begin below the others', as
+        in evaluation (``Scores.ranked``): who reads an answer's scores finds them falling.
         """
         scale, weight, rerank = (self.decision[name] for name in ("scale", way, "rerank"))
         best, rest = found[:rerank], found[rerank:]
         looked = [(hit, look(hit.item)) for hit in best]
         mute = [hit for hit, told in looked if told is None]
         seen = [replace(hit, score=hit.score + weight / scale * told) for hit, told in looked if told is not None]
-        return [*sorted(seen, key=lambda hit: -hit.score), *mute, *rest]
+        if not seen:
+            return found
+        seen.sort(key=lambda hit: -hit.score)
+        below = seen[-1].score - found[0].score - 1
+        return [*seen, *(replace(hit, score=hit.score + below) for hit in (*mute, *rest))]
 
 
 def _pieces(texts: Sequence[str]) -> list[Sequence[str]]:

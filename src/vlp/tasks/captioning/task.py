@@ -8,6 +8,7 @@ Source: Vinyals et al. 2015, https://arxiv.org/abs/1411.4555
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -105,12 +106,33 @@ class Task(base.Task):
         self.decoder.load_published(self.params.decoder, self.prepared.vocabulary_size)
 
     def prepare(self, train: Examples, seed: int) -> None:
-        """Nothing to measure; but each record is learnt from or judged.
+        """Nothing to measure; but each record is learnt from or judged, and what is left out is something.
 
         Raises:
-            ValueError: records have no caption.
+            ValueError: records have no caption, or none is of a kind that is to be left out.
         """
         self._require_captions()
+        self._require_kinds()
+
+    def _require_kinds(self) -> None:
+        splits = (self.prepared.split(name) for name in self.prepared.summary["splits"])
+        known = sorted({str(kind) for split in splits for kind in set(self._kinds_of(split)[0].tolist()) if kind})
+        for kind in self.params.leave_out:
+            # Data that names no kinds has nothing to leave out, as the parameters of data that does may ask for.
+            if known and kind not in known:
+                near = difflib.get_close_matches(kind, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(known)}"
+                raise ValueError(f"tasks.captioning.leave_out: no caption of the data is of kind {kind!r}; {hint}")
+
+    def _kinds_of(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+        """The kind of each caption of a split, read once, and where each record's begin, int64 [rows + 1]."""
+        if examples.split not in self._kinds:
+            flat = pc.list_flatten(examples.table["captions"])
+            self._kinds[examples.split] = (
+                np.array(pc.struct_field(flat, "kind").to_pylist()),
+                np.concatenate([[0], np.cumsum(examples.lengths("captions"))]),
+            )
+        return self._kinds[examples.split]
 
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         """``caption``: what the decoder reads; ``targets`` int64 [N, L]: the token behind each, −100 on padding.
@@ -138,13 +160,7 @@ class Task(base.Task):
         mine = [ids for ids in examples.ids("captions", "ids", row) if ids is not None]
         if not self.params.leave_out:
             return mine
-        if examples.split not in self._kinds:
-            flat = pc.list_flatten(examples.table["captions"])
-            self._kinds[examples.split] = (
-                np.array(pc.struct_field(flat, "kind").to_pylist()),
-                np.concatenate([[0], np.cumsum(examples.lengths("captions"))]),
-            )
-        kinds, start = self._kinds[examples.split]
+        kinds, start = self._kinds_of(examples)
         own = kinds[start[row] : start[row + 1]].tolist()
         return [ids for ids, kind in zip(mine, own, strict=True) if kind not in self.params.leave_out] or mine
 

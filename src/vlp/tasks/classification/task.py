@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad, wordless
@@ -47,6 +47,14 @@ class Params(TaskParams):
     prompts: tuple[str, ...] = Field(
         default=(), description="of the zero-shot baseline, with {label} in each; none: no such baseline"
     )
+
+    @field_validator("prompts")
+    @classmethod
+    def _about_the_label(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for prompt in value:
+            if "{label}" not in prompt:
+                raise ValueError(f"expected {{label}} in {prompt!r}: without it, it says the same of every label")
+        return value
 
 
 class Task(base.Task):
@@ -127,11 +135,13 @@ class Task(base.Task):
         return found
 
     def prepare(self, train: Examples, seed: int) -> None:
-        """Nothing to measure; but where text is read, each record must have some.
+        """Nothing to measure; but each split has labels, and where text is read, each record has some.
 
         Raises:
-            ValueError: records have no caption.
+            ValueError: as of ``table``, or records have no caption.
         """
+        for split in (train, *self._judged()):
+            self.table(split)
         if self.reads:
             self._require_captions()
 

@@ -17,6 +17,8 @@ from vlp.tasks.generation.parser import parse
 
 _SHEET = (6, 8)
 """Rows and columns of the sheet of samples."""
+_WAYS = {"drawn": "", "first": "first_candidate_", "true": "true_picture_", "random": "random_picture_"}
+"""What the figures of each kind of picture are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +87,18 @@ def evaluation(
         test: the split of the prompts.
         asked: M prompts.
         pictures: drawn and real.
-        scores: probabilities [M] by the pre-trained matching head: ``drawn``, ``first``, ``true``, ``random``.
+        scores: probabilities [M] by the pre-trained matching head: ``drawn``, ``first``, ``true``, ``random``; empty
+            where there is no such head: nothing is then said of it.
         decision: how the pictures were drawn.
         seed: of the bootstrap.
         resamples: of the bootstrap.
     """
     groups = [test.strings("group")[prompt.row] for prompt in asked]
     bootstrap = Bootstrap(groups, seed=seed, resamples=resamples)
-    means = {
-        "matching_score": scores["drawn"],
-        "first_candidate_matching_score": scores["first"],
-        "true_picture_matching_score": scores["true"],
-        "random_picture_matching_score": scores["random"],
-    }
-    metrics: dict[str, Any] = {
-        "matching_score_by": "the matching head of pre-training, which chose among the candidates",
-        "images": len(asked),
-        **decision,
-    }
+    means = {f"{_WAYS[name]}matching_score": each for name, each in scores.items()}
+    metrics: dict[str, Any] = {"images": len(asked), **decision}
+    if scores:
+        metrics["matching_score_by"] = "the matching head of pre-training, which chose among the candidates"
     annotations = test.strings("annotation")
     judged = [annotations[p.row] is not None and truth(annotations[p.row], p.text) is not None for p in asked]
     verdicts: dict[str, np.ndarray] = {}
@@ -112,22 +108,17 @@ def evaluation(
         verdicts["true"] = np.array([truth(scene, p.text) is True for scene, p in zip(scenes, asked, strict=True)])
         others = [annotations[asked[place].row] for place in pictures.other]
         verdicts["random"] = np.array([truth(scene, p.text) is True for scene, p in zip(others, asked, strict=True)])
-        means |= {
-            "faithful_share": verdicts["drawn"],
-            "first_candidate_faithful_share": verdicts["first"],
-            "true_picture_faithful_share": verdicts["true"],
-            "random_picture_faithful_share": verdicts["random"],
-        }
+        means |= {f"{_WAYS[name]}faithful_share": each for name, each in verdicts.items()}
         metrics["parser_accuracy"] = parser_accuracy(test, asked, scenes)
     metrics |= {name: float(each.mean()) for name, each in means.items()}
     metrics |= {f"{name}_ci95": list(bootstrap.ratio(each)) for name, each in means.items()}
-    metrics |= _sliced(test, asked, verdicts.get("drawn"), scores["drawn"])
+    metrics |= _sliced(test, asked, verdicts.get("drawn"), scores.get("drawn"))
     rows = [
         {
             "record": test.strings("id")[prompt.row],
             "prompt": prompt.text,
             "kind": prompt.kind,
-            "matching_score": float(scores["drawn"][number]),
+            **({"matching_score": float(scores["drawn"][number])} if scores else {}),
             **({"faithful": bool(verdicts["drawn"][number])} if verdicts else {}),
         }
         for number, prompt in enumerate(asked)
@@ -135,9 +126,11 @@ def evaluation(
     return Evaluation(metrics=metrics, predictions=rows, pictures={"samples": sheet(pictures.kept)})
 
 
-def _sliced(test: Examples, asked: list[Prompt], true: np.ndarray | None, score: np.ndarray) -> dict[str, Any]:
-    """By kind and length of the prompt, and by how many things its record's own picture shows."""
+def _sliced(test: Examples, asked: list[Prompt], true: np.ndarray | None, score: np.ndarray | None) -> dict[str, Any]:
+    """By kind and length of the prompt, and by how many things its record's own picture shows; by what judges best."""
     name, each = ("matching_score", score) if true is None else ("faithful_share", true)
+    if each is None:
+        return {}
     cuts = {
         "kind": [prompt.kind for prompt in asked],
         "words": word_counts([prompt.text for prompt in asked]),

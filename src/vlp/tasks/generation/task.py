@@ -109,25 +109,37 @@ class Task(base.Task):
         self.matching.requires_grad_(False)
 
     def warm_start(self, objectives: Mapping[str, Head]) -> None:
-        """Take pre-training's matching head, which chooses among candidates.
+        """Take pre-training's matching head, which chooses among candidates and strengths of guidance.
 
         Raises:
-            ValueError: pre-training had none, and there is more than one candidate to choose from.
+            ValueError: pre-training had none, and there is more than one of either to choose from.
         """
         if head := objectives.get("matching"):
             self.matching.load_state_dict({name: head[f"logit.{name}"] for name in ("weight", "bias")})
-        elif self.params.candidates > 1:
-            raise ValueError(
-                "tasks.generation.candidates: pre-training had no `matching` objective to choose among them with; "
-                "add it under pretrain.objectives, or set candidates to 1"
-            )
+            return
+        for name, several, one in (
+            ("candidates", self.params.candidates > 1, "set candidates to 1"),
+            ("guidance", len(self.params.guidance) > 1, "name one strength"),
+        ):
+            if several:
+                raise ValueError(
+                    f"tasks.generation.{name}: pre-training had no `matching` objective to choose among them with; "
+                    f"add it under pretrain.objectives, or {one}"
+                )
+
+    @property
+    def judges(self) -> bool:
+        """Whether there is a head that anybody taught what matches: without one, every text is as true as not."""
+        return bool(self.matching.weight.any())
 
     def prepare(self, train: Examples, seed: int) -> None:
         """Make the book of training pictures, evenly spread over the split.
 
         Raises:
-            ValueError: as of ``Book.fit``.
+            ValueError: as of ``Book.fit``, or no record of a split that is judged has a caption.
         """
+        for split in self._judged():
+            self._rows_with("captions", split)
         book = self.params.book
         rows = np.unique(np.linspace(0, len(train) - 1, min(book.pictures, len(train))).astype(np.int64)).tolist()
         masks, _ = self._regions(train, rows)
@@ -324,7 +336,10 @@ class Task(base.Task):
         }
 
     def evaluate(self, test: Examples, seed: int, resamples: int) -> Evaluation:
-        """What share of the pictures the parser and the oracle call true to their prompt, beside real pictures."""
+        """What share of the pictures the parser and the oracle call true to their prompt, beside real pictures.
+
+        And how true the matching head of pre-training thinks them, where there was one.
+        """
         prompts = report.prompts(test, self.params.prompts)
         ids = [prompt.ids for prompt in prompts]
         seeds = [seed + number for number in range(len(prompts))]
@@ -336,13 +351,14 @@ class Task(base.Task):
         with torch.inference_mode():
             text = self._tokens(ids, 1)
             scores = {name: self.match(images, *text).sigmoid().numpy() for name, images in real.items()}
+        scores |= {"drawn": report.sigmoid(drawn.logits.max(1)), "first": report.sigmoid(drawn.logits[:, 0])}
         return report.evaluation(
             test,
             prompts,
             report.Pictures(
                 drawn.kept, drawn.pictures[:, 0], {name: images.numpy() for name, images in real.items()}, other
             ),
-            scores | {"drawn": report.sigmoid(drawn.logits.max(1)), "first": report.sigmoid(drawn.logits[:, 0])},
+            scores if self.judges else {},
             how,
             seed=seed,
             resamples=resamples,

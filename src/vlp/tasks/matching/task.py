@@ -180,8 +180,8 @@ class Task(base.Task):
         Raises:
             ValueError: captions of a split have no negatives.
         """
-        for split in ("validation", "test"):
-            require_negatives(self.prepared.split(split))
+        for split in self._judged():
+            require_negatives(split)
 
     def pairs(self, examples: Examples, seed: int) -> Pairs:
         """As of ``vlp.tasks.matching.pairs``."""

@@ -47,13 +47,32 @@ def gather(examples: Examples, wanted: int, captions_per_query: int) -> Candidat
         if key := _key(captions(examples, row)):
             known.setdefault(key, row)
     if len(known) < 2:
-        raise ValueError(
-            f"{examples.folder}: split {examples.split!r} has {len(known)} images with captions of their own; "
-            "the retrieval task needs two or more"
-        )
+        raise _too_few(examples, len(known))
     distinct = sorted(known.values())
     rows = [distinct[place] for place in sorted({round(x) for x in np.linspace(0, len(distinct) - 1, wanted)})]
     return cut(examples, np.array(rows), captions_per_query)
+
+
+def require_several(examples: Examples) -> None:
+    """Look, before anything is trained, whether ``gather`` could find anything to search.
+
+    Raises:
+        ValueError: fewer than two images have captions of their own.
+    """
+    first: Key = frozenset()
+    for row in np.flatnonzero(examples.lengths("captions")).tolist():
+        key = _key(captions(examples, row))
+        if first and key and key != first:
+            return
+        first = first or key
+    raise _too_few(examples, int(bool(first)))
+
+
+def _too_few(examples: Examples, count: int) -> ValueError:
+    return ValueError(
+        f"{examples.folder}: split {examples.split!r} has {count} images with captions of their own; the retrieval "
+        "task needs two or more: give the split more records, or take retrieval out of `tasks`"
+    )
 
 
 def cut(examples: Examples, rows: np.ndarray, captions_per_query: int) -> Candidates:

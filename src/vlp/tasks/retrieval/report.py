@@ -11,6 +11,7 @@ from vlp.data.slices import object_counts
 from vlp.evaluation import ranking
 from vlp.evaluation.intervals import Bootstrap
 from vlp.evaluation.slices import by_slice
+from vlp.preprocessing.text import words
 from vlp.tasks.base import Evaluation
 from vlp.tasks.retrieval import by_colour
 from vlp.tasks.retrieval.candidates import Candidates, cut, gather
@@ -77,7 +78,7 @@ def _sliced(test: Examples, found: Candidates, placed: np.ndarray, direction: st
             " ".join(str(test.values("captions", row)[place]["text"]) for place in places)
             for row, places in zip(found.rows[found.owner].tolist(), found.places, strict=True)
         ]
-        cuts["words"] = [f"{len(text.split()) // 10 * 10:02d} and more" for text in texts]
+        cuts["words"] = [f"{words(text) // 10 * 10:02d} and more" for text in texts]
     return {
         f"{direction}_r1_by_{name}": by_slice(names, lambda rows: float(first[rows].mean()))
         for name, names in cuts.items()

@@ -33,7 +33,7 @@ from vlp.models.modeling import VLPModel
 from vlp.records import Batch, Texts
 from vlp.tasks import base
 from vlp.tasks.base import Evaluation, ExportPart, TaskParams
-from vlp.tasks.retrieval.candidates import Candidates, captions, gather
+from vlp.tasks.retrieval.candidates import Candidates, captions, gather, require_several
 from vlp.tasks.retrieval.graphs import export_parts
 from vlp.tasks.retrieval.report import evaluation
 from vlp.tasks.retrieval.scores import Scores, directions, shortlist
@@ -61,6 +61,7 @@ class Task(base.Task):
 
     params_class = Params
     name = "retrieval"
+    compares = True
     params: Params
 
     def __init__(self, params: Params, model: VLPModel, prepared: Prepared) -> None:
@@ -85,6 +86,15 @@ class Task(base.Task):
         if head := objectives.get("matching"):
             own = {name.removeprefix("logit."): value for name, value in head.items() if name.startswith("logit.")}
             self.logit.load_state_dict(own)
+
+    def prepare(self, train: Examples, seed: int) -> None:
+        """Nothing to measure; but the splits that are searched have something to be told apart.
+
+        Raises:
+            ValueError: fewer than two images of a split have captions of their own.
+        """
+        for split in self._judged():
+            require_several(split)
 
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         """``caption``: as many captions of each image as a description has, or as any image of the split has if that is

@@ -86,6 +86,15 @@ class Task(base.Task):
     def warm_start(self, objectives: Mapping[str, Head]) -> None:
         """Nothing to take over: what pre-training knows of places comes by way of the backbone's attention."""
 
+    def prepare(self, train: Examples, seed: int) -> None:
+        """Nothing to measure; but each split that is judged has regions.
+
+        Raises:
+            ValueError: no record of a split has a region.
+        """
+        for split in self._judged():
+            self._rows_with("regions", split)
+
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         """``expression``: regions of each image; ``masks`` float32 [N, S, S].
 

@@ -129,6 +129,20 @@ class Task(base.Task):
             self._asked[examples.split] = questions(examples, self.answers)
         return self._asked[examples.split]
 
+    def prepare(self, train: Examples, seed: int) -> None:
+        """Nothing to measure; but of each split that is judged some question can be answered.
+
+        Raises:
+            ValueError: a split has no question, or none whose answer is in the vocabulary.
+        """
+        for split in self._judged():
+            if not (self.asked(split).code >= 0).any():
+                raise ValueError(
+                    f"{split.folder}: split {split.split!r}: no question's answer is one of the {len(self.answers)} "
+                    "that the task vqa can give, which are the train split's: lower tasks.vqa.min_count, raise "
+                    "tasks.vqa.answers, or split the data otherwise"
+                )
+
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         """``question``: some of each image's whose answer can be given; ``answer`` int64 [N], its number."""
         ids, owner, code = draw_questions(examples, self.asked(examples), rows, self.params.questions_per_image, rng)
