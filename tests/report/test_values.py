@@ -20,6 +20,7 @@ from vlp.report.values import ABSENT, changes, direction, flat, label, metrics
         ("median_rank", "lower"),
         ("itm_loss", "lower"),
         ("cross_validation.pooled", "higher"),
+        ("cross_validation.mean", "higher"),
         ("cross_validation.std", None),
         ("image_to_text_median_rank", "lower"),
         ("ece", "lower"),

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import isfinite, nan
-from statistics import stdev
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -61,10 +61,10 @@ def cross_validate(
     ridge: float = 1.0,
 ) -> dict[str, Any]:
     """A figure of linear heads on frozen features: ``pooled``, over all rows, each decided by the head that was fitted
-    without its fold; ``folds``, of each fold alone; ``std``, how far those lie apart.
+    without its fold; ``folds``, of each fold alone; ``mean`` and ``std``, of the folds.
 
     A fold in which the figure is not defined (macro F1 where no record has a class and none was called) is left out of
-    the deviation, is NaN among ``folds``, and ``undefined_folds`` says how many there are.
+    mean and deviation, is NaN among ``folds``, and ``undefined_folds`` says how many there are.
 
     Args:
         features: [N, D]; standardised here, by the fitting folds' own mean and deviation.
@@ -101,7 +101,7 @@ def cross_validate(
             f"cross-validation: in none of the {count} folds has a record any class, and none was called"
         )
     spread = stdev(known) if len(known) > 1 else nan
-    summary = {"pooled": metric(targets, said), "std": spread, "folds": scores}
+    summary = {"pooled": metric(targets, said), "mean": fmean(known), "std": spread, "folds": scores}
     return summary | ({"undefined_folds": count - len(known)} if len(known) < count else {})
 
 

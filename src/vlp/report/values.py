@@ -37,13 +37,13 @@ _HIGHER = re.compile(
 def direction(name: str) -> Direction | None:
     """Which way the metric ``name`` (dotted) gets better; None for what is neither good nor bad.
 
-    A leaf called ``value`` or ``pooled`` is judged by what it is the value of:
+    A leaf called ``value``, ``mean`` or ``pooled`` is judged by what it is the value of:
     ``accuracy_by_kind.count.value`` is an accuracy, ``accuracy_by_kind.count.size`` is not.
     """
     if any(_FLOOR.match(part) for part in name.split(".")):
         return None
     *parents, leaf = name.split(".")
-    if leaf in ("value", "pooled"):
+    if leaf in ("value", "mean", "pooled"):
         leaf = next((part for part in parents if "_by_" in part), parents[-1] if parents else leaf)
         leaf = leaf.split("_by_")[0]
     if _NEUTRAL.search(leaf):
