@@ -79,15 +79,19 @@ def gradients(where: Path, prepared: Path, processes: int, *recipes: dict[str, A
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hanging")
-def test_two_processes_have_the_gradient_and_statistics_of_one_contrastive_loss_included(
+def test_two_processes_have_the_gradient_and_statistics_of_one_contrastive_losses_included(
     prepared: Path, tmp_path: Path
 ) -> None:
-    (one,) = gradients(tmp_path, prepared, 1, {})
-    for found in gradients(tmp_path, prepared, 2, {}, {"shard": True}):
-        assert found.keys() == one.keys()
-        assert any(name.startswith("objectives.contrastive") for name in one)
-        assert any("running_var" in name for name in one)
-        for name, value in one.items():
+    one, other = gradients(tmp_path, prepared, 1, {}, {"task": "retrieval"})
+    two = gradients(
+        tmp_path, prepared, 2, {}, {"shard": True}, {"task": "retrieval"}, {"task": "retrieval", "shard": True}
+    )
+    assert any(name.startswith("objectives.contrastive") for name in one)
+    assert "held_out.itc_loss" in one and "held_out.contrastive_loss" in other
+    for alone, found in zip((one, one, other, other), two, strict=True):
+        assert found.keys() == alone.keys()
+        assert any("running_var" in name for name in alone)
+        for name, value in alone.items():
             if not name.startswith("weight."):
                 assert torch.allclose(found[name], value, rtol=2e-4, atol=1e-5), name
 

@@ -11,13 +11,15 @@ import torch
 
 from support import bundles, models, scenes
 from vlp.data.loading import Plans, Prepared, loader, pad
+from vlp.models.contrastive import MAX_LOGIT_SCALE, same_caption
 from vlp.models.modeling import VLPModel
-from vlp.objectives.base import Step, same_caption
+from vlp.objectives.base import Step
 from vlp.params import ParamsError, parse
 from vlp.plugins import UnknownPluginError
 from vlp.records import Batch
 from vlp.tasks.base import pretrained_heads
 from vlp.training.determinism import seed_everything
+from vlp.training.engine import Engine
 from vlp.training.loop import fit
 from vlp.training.pretraining import Pretraining, PretrainParams, pretrain
 
@@ -193,6 +195,34 @@ def test_contrastive_loss_is_zero_at_best_and_log_n_without_a_clue(prepared: Pre
         blind = float(module(batch)["itc_loss"])
     texts, images = np.log(6), np.log(18)  # one image of six; three captions of eighteen, spread evenly
     assert blind == pytest.approx((texts + images) / 2, abs=0.6)
+
+
+def test_a_temperature_that_was_at_clip_s_bound_comes_back_from_it(prepared: Prepared) -> None:
+    module = pretraining(prepared, contrastive=OBJECTIVES["contrastive"])
+    module.begin(params(objectives={"contrastive": OBJECTIVES["contrastive"]}).phases["all"])
+    scale = module.heads["contrastive"].logit_scale
+    batch = batch_of(module, prepared)
+    engine = Engine(module, models.recipe(1), module.weights, None, torch.device("cpu"))
+    with torch.no_grad():
+        scale.fill_(6.0)  # as warm-started weights, or a step beyond the bound
+    engine.step([batch], 0)
+    assert float(scale.detach()) == pytest.approx(MAX_LOGIT_SCALE)
+    for number in range(1, 4):  # random weights are wrong at a hundred times a cosine: colder is worse
+        engine.step([batch], number)
+    assert float(scale.detach()) < MAX_LOGIT_SCALE - 0.001
+
+
+def test_a_temperature_beyond_clip_s_bound_is_refused(prepared: Prepared) -> None:
+    with pytest.raises(ParamsError, match=r"temperature: .*greater than or equal to 0\.01"):
+        pretraining(prepared, contrastive={**OBJECTIVES["contrastive"], "temperature": 0.005})
+
+
+def test_similarities_are_float32_under_autocast(prepared: Prepared) -> None:
+    module = pretraining(prepared, contrastive=OBJECTIVES["contrastive"])
+    with torch.autocast("cpu", torch.bfloat16):
+        step = Step(module.model, batch_of(module, prepared))
+        module.heads["contrastive"](step)
+    assert step.similarity is not None and step.similarity.dtype == torch.float32
 
 
 def test_masking_needs_fused_tokens_and_says_so(prepared: Prepared) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,14 @@ from vlp.training.optimizer import Rates, optimizer
 
 CHECKED_EVERY = 16
 """Steps between two looks of a GPU run at whether its loss is a number: each look waits for the GPU."""
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A part that has parameters with bounds, such as CLIP's temperature."""
+
+    def keep_in_bounds(self) -> None:
+        """Bring them back, in place; called after each step of the optimiser."""
 
 
 def total_loss(scalars: Mapping[str, Tensor], weights: Mapping[str, float], step: int, *, check: bool = True) -> Tensor:
@@ -62,6 +70,7 @@ class Engine:
         self._forward: Any = sharded(self.module) if self._in_parts else self.module
         self.optimizer = optimizer(self.module, recipe, rates)
         self._parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self._bounded = [part for part in self.module.modules() if isinstance(part, Bounded)]
         self._autocast = precision(recipe.precision) == "bf16"
         if world() > 1 and not self._in_parts:
             ids = [device.index] if device.type == "cuda" else None
@@ -115,6 +124,8 @@ class Engine:
             _check_used(self.module)
         torch.nn.utils.clip_grad_norm_(self._parameters, self.recipe.gradient_clip)
         self.optimizer.step()
+        for part in self._bounded:
+            part.keep_in_bounds()
         self.optimizer.zero_grad(set_to_none=True)
         return found
 

@@ -14,6 +14,7 @@ from vlp.params import parse
 from vlp.tasks.retrieval import Params, Task
 from vlp.tasks.retrieval.candidates import cut, gather
 from vlp.training.determinism import seed_everything
+from vlp.training.engine import Engine
 from vlp.training.loop import average, fit
 
 
@@ -150,6 +151,28 @@ def test_what_is_saved_comes_back_and_scores_the_same(trained: Task, prepared: P
     assert set(again.decision) == {"image_to_text", "text_to_image", "rerank", "scale"}
 
 
+def test_its_temperature_is_held_at_clip_s_bound_and_comes_back_from_it(prepared: Prepared) -> None:
+    made, train = task(prepared), prepared.split("train")
+    batch = made.collate(train, range(6), np.random.default_rng(0))
+    engine = Engine(made, models.recipe(1), {}, None, torch.device("cpu"))
+    with torch.no_grad():
+        made.logit_scale.fill_(6.0)
+    engine.step([batch], 0)
+    assert float(made.scale.detach()) == pytest.approx(100, rel=1e-6)
+    engine.step([batch], 1)
+    assert float(made.scale.detach()) < 99.9
+
+
+def test_its_similarities_are_float32_under_autocast(prepared: Prepared) -> None:
+    made = task(prepared)
+    batch = made.collate(prepared.split("train"), range(4), np.random.default_rng(0))
+    texts = batch.texts["caption"]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        text = made.model.encode_text(texts.input_ids, texts.attention_mask)
+        found = made.similarity(made.model.encode_image(batch.images), text, batch.targets["counted"].float())
+    assert found.dtype == torch.float32
+
+
 def test_it_starts_from_the_pre_trained_heads(prepared: Prepared) -> None:
     made = task(prepared)
     contrastive = {
@@ -174,7 +197,8 @@ def test_a_caption_that_two_images_of_a_batch_share_is_no_negative(prepared: Pre
     made = task(prepared, captions_per_query=1)
     train = prepared.split("train")
     batch = made.collate(train, [0, 1, 0], np.random.default_rng(0))
-    right = batch.targets["right"]
+    right, turned = made._right(batch)
+    assert torch.equal(right, turned.T)
     assert right[0, 2] and right[2, 0] and right.diagonal().all() and not right[0, 1]
     losses = made(batch)
     assert all(torch.isfinite(value) for value in losses.values())
