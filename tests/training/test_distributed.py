@@ -97,6 +97,20 @@ def test_two_processes_have_the_gradient_and_statistics_of_one_contrastive_losse
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shard", [False, True], ids=["copies", "parts"])
+def test_a_process_whose_share_has_no_question_trains_with_one_that_has_some(
+    prepared: Path, tmp_path: Path, shard: bool
+) -> None:
+    asked = {"prepared": str(prepared), "out": str(tmp_path / "rows.json"), "shard": shard}
+    process = start(tmp_path, 2, "support.sparse_questions", json.dumps(asked), VLP_PEER_TIMEOUT="60")
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    found = json.loads((tmp_path / "rows.json").read_text())
+    # The first process's losses, not half of them.
+    assert all(row.get("answer_loss", row.get("vqa_loss")) > 2 for row in found.values())
+
+
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_run_in_bounded_time(prepared: Path, tmp_path: Path) -> None:
     process = lost(tmp_path, prepared, "kill")
     process.communicate(timeout=240)

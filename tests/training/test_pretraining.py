@@ -13,14 +13,15 @@ from support import bundles, models, scenes
 from vlp.data.loading import Plans, Prepared, loader, pad
 from vlp.models.contrastive import MAX_LOGIT_SCALE, same_caption
 from vlp.models.modeling import VLPModel
-from vlp.objectives.base import Step
+from vlp.models.nothing import NOTHING
+from vlp.objectives.base import Drawn, Step
 from vlp.params import ParamsError, parse
 from vlp.plugins import UnknownPluginError
 from vlp.records import Batch
 from vlp.tasks.base import pretrained_heads
 from vlp.training.determinism import seed_everything
 from vlp.training.engine import Engine
-from vlp.training.loop import fit
+from vlp.training.loop import average, fit
 from vlp.training.pretraining import Pretraining, PretrainParams, pretrain
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
@@ -178,7 +179,7 @@ def test_a_batch_without_edits_asks_nothing_of_the_head_for_words(prepared: Prep
     scalars = module(batch)
     sum(value for name, value in scalars.items() if name.endswith("_loss")).backward()  # type: ignore[union-attr]
     head = module.heads["matching"].word
-    assert float(scalars["word_loss"].detach()) == 0.0
+    assert "word_loss" not in scalars and float(scalars[NOTHING].detach()) == 0.0
     assert head.weight.grad is not None and not bool(head.weight.grad.any())
 
 
@@ -223,6 +224,56 @@ def test_similarities_are_float32_under_autocast(prepared: Prepared) -> None:
         step = Step(module.model, batch_of(module, prepared))
         module.heads["contrastive"](step)
     assert step.similarity is not None and step.similarity.dtype == torch.float32
+
+
+def drawn(prepared: Prepared, ids: list[int], edit: list[int] | None = None) -> Drawn:
+    return Drawn(
+        positives=[np.array(ids)], negatives=[None if edit is None else np.array(edit)], owner=[0],
+        pad_id=prepared.pad_id, mask_id=prepared.mask_id, special=prepared.special_ids,
+        vocabulary_size=prepared.vocabulary_size,
+    )  # fmt: skip
+
+
+def test_no_special_token_is_ever_hidden(prepared: Prepared) -> None:
+    first, last, unknown = (prepared.summary[f"{name}_id"] for name in ("cls", "sep", "unk"))
+    some, other = (
+        next(i for i in range(prepared.vocabulary_size) if i not in prepared.special_ids) + n for n in (0, 1)
+    )
+    only = {**OBJECTIVES["masked_text"], "mask_edits": 1.0}
+    head = pretraining(prepared, masked_text=only).heads["masked_text"]
+
+    def hidden(own: Drawn) -> set[int]:
+        made = (head.collate(None, [0], own, np.random.default_rng(seed)).texts["masked"] for seed in range(20))
+        return {word for texts in made for word in texts.targets[texts.targets != -100].tolist()}
+
+    assert hidden(drawn(prepared, [first, unknown, unknown, last])) == set()
+    # An edit that puts a known word in the place of an unknown one; one of a known word is what is hidden.
+    assert hidden(drawn(prepared, [first, some, unknown, last], [first, some, other, last])) == {some}
+    assert hidden(drawn(prepared, [first, some, other, last], [first, some, some, last])) == {other}
+
+
+def test_a_batch_without_a_word_to_hide_teaches_nothing(prepared: Prepared) -> None:
+    module = pretraining(prepared, masked_text=OBJECTIVES["masked_text"])
+    batch = batch_of(module, prepared)
+    whole = batch_of(module, prepared)
+    batch.texts["masked"].targets.fill_(-100)
+    found = module(batch)
+    assert found.keys() == {NOTHING} and found[NOTHING].item() == 0
+    found[NOTHING].backward()
+    assert all(each.grad is not None and not each.grad.any() for each in module.heads["masked_text"].parameters())
+    both, alone = (average(module, batches, models.recipe(1)) for batches in ([batch, whole], [whole]))
+    assert both["mlm_loss"] == alone["mlm_loss"]
+
+
+def test_several_objectives_may_have_nothing_to_learn_from_a_batch(prepared: Prepared) -> None:
+    module = pretraining(prepared)
+    batch = batch_of(module, prepared)
+    batch.texts["masked"].targets.fill_(-100)
+    del batch.texts["negative"]
+    batch.targets["has_negative"][:] = False
+    module(batch)[NOTHING].backward()
+    for head in (module.heads["matching"].word, module.heads["masked_text"]):
+        assert all(each.grad is not None for each in head.parameters())
 
 
 def test_masking_needs_fused_tokens_and_says_so(prepared: Prepared) -> None:

@@ -4,7 +4,8 @@ An objective is a head, a loss and the texts that it wants in the batch. It assu
 others: which of them run, and with what weight, is ``pretrain.objectives`` in params.yaml. What they
 share, they share through ``Step``: every image and every true caption is encoded once, whoever asks.
 
-Losses are named entries that end in ``_loss``; everything else an objective returns is a report.
+Losses are named entries that end in ``_loss``; everything else an objective returns is a report. Where a batch has
+nothing to teach it, it returns ``NOTHING`` (``vlp.models.nothing``) of what it computes all the same.
 """
 
 from __future__ import annotations

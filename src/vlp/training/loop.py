@@ -21,6 +21,7 @@ from transformers import get_scheduler
 from vlp.data.loading import Plans, to_device
 from vlp.data.prefetch import prefetched
 from vlp.models.distributed import rank, world
+from vlp.models.nothing import NOTHING
 from vlp.progress import track
 from vlp.recipe import Recipe
 from vlp.records import Batch
@@ -172,6 +173,8 @@ def _told(steps: range, what: str) -> Iterator[int]:
 def _add(sums: dict[str, Tensor], parts: list[dict[str, Tensor]]) -> None:
     for scalars in parts:
         for name, value in scalars.items():
+            if name == NOTHING:  # of a batch that had nothing to teach: no figure
+                continue
             # In float64, on the device: a number fetched every step would make a GPU wait.
             sums[name] = sums[name] + value.double() if name in sums else value.double()
             # Each has a count of its own: not every batch can tell everything.

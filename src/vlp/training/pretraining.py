@@ -16,6 +16,7 @@ from vlp import plugins
 from vlp.data.loading import Augmenter, Examples, Plans, Prepared, draw, in_order, loader, pad
 from vlp.models import heads
 from vlp.models.modeling import VLPModel
+from vlp.models.nothing import NOTHING
 from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Sizes, Step
 from vlp.params import Section, parse
 from vlp.preprocessing.text import load_tokenizer, vocabulary_sha256
@@ -170,7 +171,10 @@ class Pretraining(nn.Module):
         step = Step(self.model, batch)
         scalars: dict[str, Tensor] = {}
         for head in self.active:
-            scalars.update(head(step))
+            found = head(step)
+            if NOTHING in found and NOTHING in scalars:  # several have nothing to learn from this batch
+                found[NOTHING] = found[NOTHING] + scalars[NOTHING]
+            scalars.update(found)
         return scalars
 
     def save(self, folder: Path) -> None:

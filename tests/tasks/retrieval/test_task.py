@@ -10,6 +10,7 @@ import torch
 
 from support import models, scenes, watching
 from vlp.data.loading import Plans, Prepared, loader
+from vlp.models.nothing import NOTHING
 from vlp.params import parse
 from vlp.tasks.retrieval import Params, Task
 from vlp.tasks.retrieval.candidates import cut, gather
@@ -236,8 +237,8 @@ def test_a_batch_in_which_all_is_right_for_all_has_nothing_to_match_and_counts_i
     made, train = task(prepared).eval(), prepared.split("train")
     alike, other = (made.collate(train, rows, np.random.default_rng(0)) for rows in ([0, 0], [0, 1]))
     losses = made(alike)
-    assert set(losses) == {"contrastive_loss", "batch_recall"}
-    losses["contrastive_loss"].backward()
+    assert set(losses) == {"contrastive_loss", "batch_recall", NOTHING} and losses[NOTHING].item() == 0
+    (losses["contrastive_loss"] + losses[NOTHING]).backward()
     assert all(parameter.grad is not None for parameter in made.parameters() if parameter.requires_grad)
     assert made.logit.weight.grad is not None and not made.logit.weight.grad.any()
     torch.manual_seed(0)

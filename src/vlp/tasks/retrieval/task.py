@@ -32,6 +32,7 @@ from vlp.models.contrastive import LEAST_TEMPERATURE, of_all, same_caption, scal
 from vlp.models.features import ImageFeatures, TextFeatures
 from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
+from vlp.models.nothing import NOTHING, nothing
 from vlp.records import Batch, Texts
 from vlp.tasks import base
 from vlp.tasks.base import Evaluation, ExportPart, TaskParams
@@ -144,7 +145,9 @@ class Task(base.Task):
         right_BB = right_BN[:, own]
         if bool(right_BB.all()):
             # Nothing to match wrongly, as in pictures of one class: it has no part in the means of these losses.
-            return {**found, "contrastive_loss": found["contrastive_loss"] + self._nothing()}
+            places = torch.arange(len(texts.input_ids), device=right_BB.device)
+            logits = self.logits(image, text, texts.attention_mask, places)
+            return {**found, NOTHING: nothing([logits, self.likely(text)])}
         return {**found, **self._matching(image, text, texts, counted_BC, right_BB, logits_BN[:, own].detach())}
 
     def _right(self, batch: Batch) -> tuple[Tensor, Tensor]:
