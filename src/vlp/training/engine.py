@@ -97,8 +97,8 @@ class Engine:
         """Train within this; afterwards the original module holds the weights, with its own forward passes."""
         rounded = self.device.type == "cuda" and self.recipe.precision == "auto"
         with (
-            recomputing(self.module, self.recipe.recompute),
-            compiled(self.module, self.recipe.compile),
+            compiled(self.module, self.recipe.compile, recompute=self.recipe.recompute),
+            recomputing(self.module, self.recipe.recompute),  # around what is compiled
             _tf32() if rounded else nullcontext(),
         ):
             yield

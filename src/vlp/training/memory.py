@@ -31,15 +31,27 @@ def blocks(module: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def recomputing(module: nn.Module, wanted: bool) -> Iterator[None]:
-    """Within it, the blocks of ``module`` keep their inputs only, and run again in the backward pass."""
+    """Within it, the blocks of ``module`` keep their inputs only, and run again in the backward pass.
+
+    Those that are compiled must be so before: a compiler that met the second run inside of what it compiles would
+    make one graph of both.
+    """
     chosen = blocks(module) if wanted else []
+    compiled = {block: block._compiled_call_impl for block in chosen if block._compiled_call_impl is not None}
     for block in chosen:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=partial(_contexts, block))
+        again = partial(checkpoint, use_reentrant=False, context_fn=partial(_contexts, block))
+        if block in compiled:
+            block._compiled_call_impl = partial(again, compiled[block])
+        else:
+            block.forward = partial(again, block.forward)
     try:
         yield
     finally:
         for block in chosen:
-            del block.forward  # the class's own again
+            if block in compiled:
+                block._compiled_call_impl = compiled[block]
+            else:
+                del block.forward  # the class's own again
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
