@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertForPreTraining
 
-from support import backbones
+from support import backbones, disks
 from vlp.models.features import Fused
 from vlp.models.modeling import VLPModel
 from vlp.models.weights import WeightsError
@@ -103,6 +103,12 @@ def test_where_something_stands_matters(fusion: str) -> None:
     here = model.fuse(text, mask, model.fusion.embed_image(image))
     there = model.fuse(text, mask, model.fusion.embed_image(dataclasses.replace(image, tokens=mirrored)))
     assert not torch.allclose(here.pooled, there.pooled, atol=1e-5)
+
+
+def test_a_full_disk_is_an_error_of_the_system_that_names_the_folder(tmp_path: Path) -> None:
+    model = backbones.backbone("concat_mlp")
+    with disks.full(), pytest.raises(OSError, match=rf"{tmp_path.name}: cannot be written \(.*File too large"):
+        model.save_pretrained(tmp_path)
 
 
 @every_fusion

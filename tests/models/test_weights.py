@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from vlp.models.weights import WeightsError, load_exactly, read_tensors
+from support import disks
+from vlp.models.weights import WeightsError, load_exactly, read_tensors, write_tensors
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w.bin"])
@@ -65,3 +66,11 @@ def test_what_does_not_fit_is_named_and_nothing_is_copied() -> None:
 def test_a_long_list_of_misfits_is_cut() -> None:
     with pytest.raises(WeightsError, match=r"20 unexpected: k00, .*k07, … and 12 more$"):
         load_exactly(nn.ReLU(), {f"k{number:02d}": torch.zeros(1) for number in range(20)}, "file.pth")
+
+
+def test_a_full_disk_is_an_error_of_the_system_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "head.safetensors"
+    with disks.full(), pytest.raises(OSError, match=r"head\.safetensors: cannot be written \(.*File too large"):
+        write_tensors(path, {"w": torch.zeros(10_000)})
+    write_tensors(path, {"w": torch.zeros(10, 20).T}, {"rows": "[]"})
+    assert read_tensors(path)["w"].shape == (20, 10)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,13 @@ import torch
 
 from support import models, scenes
 from vlp.data.loading import Plans, Prepared, loader
+from vlp.models.nothing import NOTHING
 from vlp.params import parse
 from vlp.tasks.base import pretrained_heads
 from vlp.tasks.vqa import Params, Task
 from vlp.training.determinism import seed_everything
-from vlp.training.loop import fit
+from vlp.training.engine import Engine
+from vlp.training.loop import average, fit
 from vlp.training.pretraining import Pretraining, PretrainParams
 
 
@@ -23,12 +27,22 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return Prepared(scenes.prepare(tmp_path_factory.mktemp("prepared"), 60))
 
 
-def pretraining(prepared: Prepared, fusion: dict[str, object] | None = None) -> Pretraining:
+OTHERS = {
+    "contrastive": {"weight": 1.0, "width": 16, "temperature": 0.07},
+    "tagging": {"weight": 1.0, "min_count": 1},
+}
+
+
+def pretraining(prepared: Prepared, fusion: dict[str, object] | None = None, beside: Sequence[str] = ()) -> Pretraining:
     seed_everything(0)
-    only = {"answering": {"weight": 1.0, "questions_per_image": 3, "answers": 30}}
-    phases = {"all": {"objectives": ["answering"], "training": models.recipe(60).model_dump(mode="json")}}
-    params = parse(PretrainParams, {"captions_per_image": 2, "objectives": only, "phases": phases}, "t")
-    return Pretraining(models.model(prepared, fusion), params, prepared)
+    return Pretraining(models.model(prepared, fusion), section(beside), prepared)
+
+
+def section(beside: Sequence[str] = ()) -> PretrainParams:
+    chosen = {"answering": {"weight": 1.0, "questions_per_image": 3, "answers": 30}}
+    chosen |= {name: OTHERS[name] for name in beside}
+    phases = {"all": {"objectives": list(chosen), "training": models.recipe(60).model_dump(mode="json")}}
+    return parse(PretrainParams, {"captions_per_image": 2, "objectives": chosen, "phases": phases}, "t")
 
 
 def test_it_asks_some_questions_of_each_image_with_their_ends_hidden(prepared: Prepared) -> None:
@@ -61,12 +75,23 @@ def test_a_fusion_without_fused_tokens_answers_at_the_pooled_state(prepared: Pre
     assert torch.isfinite(found["answer_loss"])
 
 
-def test_images_without_a_question_teach_nothing(prepared: Prepared) -> None:
-    module = pretraining(prepared)
-    batch = module.collate(prepared.split("train"), range(4), np.random.default_rng(0))
-    other = batch.texts.pop("question")
-    batch.texts["regions"] = other
-    assert module(batch)["answer_loss"].item() == 0
+@pytest.mark.parametrize("beside", [[], ["contrastive"], ["tagging"]], ids=["alone", "contrastive", "tagging"])
+def test_images_without_a_question_teach_nothing_and_have_no_part_in_the_means(
+    prepared: Prepared, beside: list[str]
+) -> None:
+    module = pretraining(prepared, beside=beside)
+    module.begin(section(beside).phases["all"])
+    train, answering = prepared.split("train"), module.heads["answering"]
+    asked = module.collate(train, range(4), np.random.default_rng(0))
+    known = answering._asked[train.split]
+    answering._asked[train.split] = replace(known, code=np.full_like(known.code, -1))
+    bare = module.collate(train, range(4), np.random.default_rng(0))
+    assert bare.texts["question"].input_ids.tolist() == [[prepared.mask_id]]
+    engine = Engine(module, models.recipe(1), module.weights, None, torch.device("cpu"))
+    (found,) = engine.step([bare], 0)  # the first step looks for parameters without a gradient
+    assert found[NOTHING].item() == 0 and "answer_loss" not in found
+    both, alone = (average(module, batches, models.recipe(1)) for batches in ([asked, bare], [asked]))
+    assert both["answer_loss"] == alone["answer_loss"] and NOTHING not in both
 
 
 def test_data_without_questions_is_refused_by_name(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from vlp.stages import base
 from support import models, small_run
@@ -20,9 +21,11 @@ from vlp.models.distributed import rank, world
 from vlp.params import parse
 from vlp.recipe import Recipe
 from vlp.records import Batch
+from vlp.tasks.retrieval import Params, Task
 from vlp.training.determinism import seed_everything
 from vlp.training.engine import Engine
 from vlp.training.launch import is_first, join
+from vlp.training.loop import average
 from vlp.training.memory import whole
 from vlp.training.pretraining import Pretraining, PretrainParams
 
@@ -32,25 +35,34 @@ OBJECTIVES = {**small_run.OBJECTIVES, "matching": {**small_run.OBJECTIVES["match
 
 
 def gradients(asked: dict[str, Any]) -> None:
-    """For each recipe of ``asked``, by the file to write: the gradient of one whole batch after the first step.
+    """For each recipe of ``asked``, by the file to write: the gradient of one whole batch after the first step, and the
+    losses that each process by itself finds of that batch, held out. Each trains on its share of the images.
 
-    Each process holds its share of the images.
+    Pre-training, or where a recipe has the key ``task``, that one's contrastive loss.
     """
     startup.over()
     device = join()  # before anything asks who else there is
     prepared = Prepared(Path(asked["prepared"]))
     for out, recipe in asked["recipes"].items():
-        module = pretraining(prepared)
+        task = recipe.pop("task", None)
+        module = retrieval(prepared) if task else pretraining(prepared)
         own = range(IMAGES)[rank() * IMAGES // world() : (rank() + 1) * IMAGES // world()]
-        batch = share(module.collate(prepared.split("train"), range(IMAGES), np.random.default_rng(3)), own)
-        found = stepped(module, batch, models.recipe(1, gradient_clip=1e9, **recipe), device)
+        batch = module.collate(prepared.split("train"), range(IMAGES), np.random.default_rng(3))
+        held_out = average(module, [batch], models.recipe(1))
+        # Which negatives are drawn for matching differs from process to process.
+        weights = {"matching_loss": 0.0, "ranking_loss": 0.0} if task else module.weights
+        found = stepped(module, share(batch, own), models.recipe(1, gradient_clip=1e9, **recipe), weights, device)
+        of_all = ("itc_loss", "contrastive_loss")
+        found |= {f"held_out.{name}": torch.tensor(held_out[name]) for name in of_all if name in held_out}
         if is_first():
             save_file({name: value.contiguous() for name, value in found.items()}, out)
 
 
-def stepped(module: Pretraining, batch: Batch, recipe: Recipe, device: torch.device) -> dict[str, torch.Tensor]:
+def stepped(
+    module: nn.Module, batch: Batch, recipe: Recipe, loss_weights: dict[str, float], device: torch.device
+) -> dict[str, torch.Tensor]:
     """Whole gradients and statistics of one step, and this process's weights after it."""
-    engine = Engine(module, recipe, module.weights, None, device)
+    engine = Engine(module, recipe, loss_weights, None, device)
     found: dict[str, torch.Tensor] = {}
 
     def keep(*_: Any) -> None:
@@ -78,6 +90,17 @@ def pretraining(prepared: Prepared) -> Pretraining:
     return Pretraining(models.model(prepared), parse(PretrainParams, values, "test"), prepared)
 
 
+def retrieval(prepared: Prepared) -> Task:
+    """The same in every process."""
+    training = models.recipe(1).model_dump(mode="json")
+    values = {
+        "captions_per_query": 2, "width": 16, "temperature": 0.07, "matching_weight": 1.0, "rerank": 4, "candidates": 8,
+        "training": training,
+    }  # fmt: skip
+    seed_everything(0)
+    return Task(parse(Params, values, "test"), models.model(prepared), prepared)
+
+
 def share(batch: Batch, images: range) -> Batch:
     """The part of ``batch`` that belongs to those images."""
     texts = {}
@@ -89,7 +112,8 @@ def share(batch: Batch, images: range) -> Batch:
             image_index=text.image_index[mine] - images.start,
             per_image=text.per_image,
         )
-    rows = (batch.texts["positive"].image_index >= images.start) & (batch.texts["positive"].image_index < images.stop)
+    about = next(iter(batch.texts.values())).image_index
+    rows = (about >= images.start) & (about < images.stop)
     targets = {
         name: value[images.start : images.stop] if len(value) == len(batch.images) else value[rows]
         for name, value in batch.targets.items()

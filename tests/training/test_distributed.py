@@ -79,17 +79,35 @@ def gradients(where: Path, prepared: Path, processes: int, *recipes: dict[str, A
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hanging")
-def test_two_processes_have_the_gradient_and_statistics_of_one_contrastive_loss_included(
+def test_two_processes_have_the_gradient_and_statistics_of_one_contrastive_losses_included(
     prepared: Path, tmp_path: Path
 ) -> None:
-    (one,) = gradients(tmp_path, prepared, 1, {})
-    for found in gradients(tmp_path, prepared, 2, {}, {"shard": True}):
-        assert found.keys() == one.keys()
-        assert any(name.startswith("objectives.contrastive") for name in one)
-        assert any("running_var" in name for name in one)
-        for name, value in one.items():
+    one, other = gradients(tmp_path, prepared, 1, {}, {"task": "retrieval"})
+    two = gradients(
+        tmp_path, prepared, 2, {}, {"shard": True}, {"task": "retrieval"}, {"task": "retrieval", "shard": True}
+    )
+    assert any(name.startswith("objectives.contrastive") for name in one)
+    assert "held_out.itc_loss" in one and "held_out.contrastive_loss" in other
+    for alone, found in zip((one, one, other, other), two, strict=True):
+        assert found.keys() == alone.keys()
+        assert any("running_var" in name for name in alone)
+        for name, value in alone.items():
             if not name.startswith("weight."):
                 assert torch.allclose(found[name], value, rtol=2e-4, atol=1e-5), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", [False, True], ids=["copies", "parts"])
+def test_a_process_whose_share_has_no_question_trains_with_one_that_has_some(
+    prepared: Path, tmp_path: Path, shard: bool
+) -> None:
+    asked = {"prepared": str(prepared), "out": str(tmp_path / "rows.json"), "shard": shard}
+    process = start(tmp_path, 2, "support.sparse_questions", json.dumps(asked), VLP_PEER_TIMEOUT="60")
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    found = json.loads((tmp_path / "rows.json").read_text())
+    # The first process's losses, not half of them.
+    assert all(row.get("answer_loss", row.get("vqa_loss")) > 2 for row in found.values())
 
 
 @pytest.mark.slow

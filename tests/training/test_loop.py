@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,9 +12,12 @@ from torch.utils.data import DataLoader
 
 from support.models import recipe
 from vlp.records import Batch
+from vlp.training import engine
+from vlp.training.checkpoints import Checkpoints
 from vlp.training.engine import total_loss
 from vlp.training.launch import TrainingError, precision
 from vlp.training.loop import average, fit
+from vlp.training.resume import Run
 
 
 class Line(nn.Module):
@@ -73,6 +79,57 @@ def test_a_parameter_that_no_loss_uses_is_an_error_that_names_it() -> None:
 def test_a_loss_that_is_no_number_stops_the_run_and_says_which() -> None:
     with pytest.raises(TrainingError, match=r"step 7: the loss is not a finite number .*b_loss=nan"):
         total_loss({"a_loss": torch.tensor(1.0), "b_loss": torch.tensor(float("nan"))}, {}, step=7)
+
+
+class Failing(Line):
+    """Gives another loss, or a loss of another gradient, from the step ``at`` on."""
+
+    def __init__(self, at: int, *, loss: float = 0.0, gradient: float = 0.0) -> None:
+        super().__init__()
+        self.calls, self.at, self.loss, self.gradient = 0, at, loss, gradient
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        self.calls += 1
+        found = super().forward(batch)["line_loss"]
+        if self.calls > self.at:
+            found = found + self.loss
+            found.register_hook(lambda gradient: gradient + self.gradient)
+        return {"line_loss": found}
+
+
+@pytest.fixture
+def looks_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, but for the first step."""
+    real = engine.total_loss
+
+    def unchecked(scalars: Any, weights: Any, step: int, *, check: bool) -> Tensor:
+        return real(scalars, weights, step, check=check and step == 0)
+
+    monkeypatch.setattr(engine, "total_loss", unchecked)
+
+
+@pytest.mark.usefixtures("looks_seldom")
+def test_a_loss_that_is_no_number_between_two_looks_of_a_gpu_ends_the_run_with_the_row() -> None:
+    with pytest.raises(TrainingError, match=r"step 19: the loss is not a finite number \(line_loss=nan\)"):
+        fit(Failing(17, loss=float("nan")), batches(20), recipe(20, log_every=10))
+    with pytest.raises(TrainingError, match="step 4: the loss is not a finite number"):
+        fit(Failing(3, loss=float("inf")), batches(7), recipe(7, log_every=5))
+
+
+@pytest.mark.usefixtures("looks_seldom")
+def test_nothing_that_is_no_number_is_kept_in_a_checkpoint(tmp_path: Path) -> None:
+    for failing, said in (
+        (Failing(2, loss=float("nan")), "step 3: the loss is not a finite number"),
+        (Failing(3, gradient=float("nan")), "step 3: a weight is not a finite number"),
+    ):
+        with pytest.raises(TrainingError, match=said):
+            fit(failing, batches(20), recipe(20, log_every=20, save_every=4), run=Run(Checkpoints(tmp_path)))
+        assert Checkpoints(tmp_path).latest() is None
+
+
+def test_weights_that_the_last_step_made_no_numbers_are_an_error() -> None:
+    with pytest.raises(TrainingError, match=r"step 5: a weight is not a finite number; lower learning_rate"):
+        fit(Failing(5, gradient=float("nan")), batches(6), recipe(6))
 
 
 def test_only_what_ends_in_loss_is_summed_each_with_its_weight() -> None:

@@ -13,15 +13,18 @@ import torch
 from support import bundles, models, scenes
 from vlp.data.loading import Examples, Plans, Prepared, loader, pad
 from vlp.data.questions import questions
+from vlp.models.contrastive import MAX_LOGIT_SCALE, same_caption
 from vlp.models.modeling import VLPModel
-from vlp.objectives.base import Step, same_caption
+from vlp.models.nothing import NOTHING
+from vlp.objectives.base import Drawn, Step
 from vlp.params import ParamsError, parse
 from vlp.plugins import UnknownPluginError
 from vlp.records import Batch
 from vlp.tasks.base import pretrained_heads
 from vlp.training import held_out
 from vlp.training.determinism import seed_everything
-from vlp.training.loop import fit
+from vlp.training.engine import Engine
+from vlp.training.loop import average, fit
 from vlp.training.pretraining import Pretraining, PretrainParams, pretrain
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
@@ -179,7 +182,7 @@ def test_a_batch_without_edits_asks_nothing_of_the_head_for_words(prepared: Prep
     scalars = module(batch)
     sum(value for name, value in scalars.items() if name.endswith("_loss")).backward()  # type: ignore[union-attr]
     head = module.heads["matching"].word
-    assert float(scalars["word_loss"].detach()) == 0.0
+    assert "word_loss" not in scalars and float(scalars[NOTHING].detach()) == 0.0
     assert head.weight.grad is not None and not bool(head.weight.grad.any())
 
 
@@ -194,10 +197,10 @@ def test_a_batch_without_a_caption_teaches_nothing_and_passes_all_that_is_traine
     if "answering" in names:  # nor is anything asked that can be answered
         module.heads["answering"]._asked["train"] = questions(train, ())  # type: ignore[attr-defined]
     batch = module.collate(train, [0, 1], np.random.default_rng(0))
-    assert set(batch.texts) == {"nothing"}
+    assert set(batch.texts) == {"question" if "answering" in names else "nothing"}
     scalars = module(batch)
-    assert len(scalars) == len(names) and not any(float(value.detach()) for value in scalars.values())
-    torch.stack(list(scalars.values())).sum().backward()
+    assert scalars.keys() == {NOTHING} and float(scalars[NOTHING].detach()) == 0.0
+    scalars[NOTHING].backward()
     # So does every process of several, whichever has captions.
     trained = [each.grad for each in module.parameters() if each.requires_grad]
     assert trained and all(grad is not None and not bool(grad.any()) for grad in trained)
@@ -216,6 +219,84 @@ def test_contrastive_loss_is_zero_at_best_and_log_n_without_a_clue(prepared: Pre
         blind = float(module(batch)["itc_loss"])
     texts, images = np.log(6), np.log(18)  # one image of six; three captions of eighteen, spread evenly
     assert blind == pytest.approx((texts + images) / 2, abs=0.6)
+
+
+def test_a_temperature_that_was_at_clip_s_bound_comes_back_from_it(prepared: Prepared) -> None:
+    module = pretraining(prepared, contrastive=OBJECTIVES["contrastive"])
+    module.begin(params(objectives={"contrastive": OBJECTIVES["contrastive"]}).phases["all"])
+    scale = module.heads["contrastive"].logit_scale
+    batch = batch_of(module, prepared)
+    engine = Engine(module, models.recipe(1), module.weights, None, torch.device("cpu"))
+    with torch.no_grad():
+        scale.fill_(6.0)  # as warm-started weights, or a step beyond the bound
+    engine.step([batch], 0)
+    assert float(scale.detach()) == pytest.approx(MAX_LOGIT_SCALE)
+    for number in range(1, 4):  # random weights are wrong at a hundred times a cosine: colder is worse
+        engine.step([batch], number)
+    assert float(scale.detach()) < MAX_LOGIT_SCALE - 0.001
+
+
+def test_a_temperature_beyond_clip_s_bound_is_refused(prepared: Prepared) -> None:
+    with pytest.raises(ParamsError, match=r"temperature: .*greater than or equal to 0\.01"):
+        pretraining(prepared, contrastive={**OBJECTIVES["contrastive"], "temperature": 0.005})
+
+
+def test_similarities_are_float32_under_autocast(prepared: Prepared) -> None:
+    module = pretraining(prepared, contrastive=OBJECTIVES["contrastive"])
+    with torch.autocast("cpu", torch.bfloat16):
+        step = Step(module.model, batch_of(module, prepared))
+        module.heads["contrastive"](step)
+    assert step.similarity is not None and step.similarity.dtype == torch.float32
+
+
+def drawn(prepared: Prepared, ids: list[int], edit: list[int] | None = None) -> Drawn:
+    return Drawn(
+        positives=[np.array(ids)], negatives=[None if edit is None else np.array(edit)], owner=[0],
+        pad_id=prepared.pad_id, mask_id=prepared.mask_id, special=prepared.special_ids,
+        vocabulary_size=prepared.vocabulary_size,
+    )  # fmt: skip
+
+
+def test_no_special_token_is_ever_hidden(prepared: Prepared) -> None:
+    first, last, unknown = (prepared.summary[f"{name}_id"] for name in ("cls", "sep", "unk"))
+    some, other = (
+        next(i for i in range(prepared.vocabulary_size) if i not in prepared.special_ids) + n for n in (0, 1)
+    )
+    only = {**OBJECTIVES["masked_text"], "mask_edits": 1.0}
+    head = pretraining(prepared, masked_text=only).heads["masked_text"]
+
+    def hidden(own: Drawn) -> set[int]:
+        made = (head.collate(None, [0], own, np.random.default_rng(seed)).texts["masked"] for seed in range(20))
+        return {word for texts in made for word in texts.targets[texts.targets != -100].tolist()}
+
+    assert hidden(drawn(prepared, [first, unknown, unknown, last])) == set()
+    # An edit that puts a known word in the place of an unknown one; one of a known word is what is hidden.
+    assert hidden(drawn(prepared, [first, some, unknown, last], [first, some, other, last])) == {some}
+    assert hidden(drawn(prepared, [first, some, other, last], [first, some, some, last])) == {other}
+
+
+def test_a_batch_without_a_word_to_hide_teaches_nothing(prepared: Prepared) -> None:
+    module = pretraining(prepared, masked_text=OBJECTIVES["masked_text"])
+    batch = batch_of(module, prepared)
+    whole = batch_of(module, prepared)
+    batch.texts["masked"].targets.fill_(-100)
+    found = module(batch)
+    assert found.keys() == {NOTHING} and found[NOTHING].item() == 0
+    found[NOTHING].backward()
+    assert all(each.grad is not None and not each.grad.any() for each in module.heads["masked_text"].parameters())
+    both, alone = (average(module, batches, models.recipe(1)) for batches in ([batch, whole], [whole]))
+    assert both["mlm_loss"] == alone["mlm_loss"]
+
+
+def test_several_objectives_may_have_nothing_to_learn_from_a_batch(prepared: Prepared) -> None:
+    module = pretraining(prepared)
+    batch = batch_of(module, prepared)
+    batch.texts["masked"].targets.fill_(-100)
+    del batch.texts["negative"]
+    batch.targets["has_negative"][:] = False
+    module(batch)[NOTHING].backward()
+    for head in (module.heads["matching"].word, module.heads["masked_text"]):
+        assert all(each.grad is not None for each in head.parameters())
 
 
 def test_masking_needs_fused_tokens_and_says_so(prepared: Prepared) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from support import models, scenes
+from support import disks, models, scenes
 from support.small_run import STEPS
 from vlp.data.loading import Examples, Plans, Prepared, loader
 from vlp.records import Batch
@@ -179,6 +179,16 @@ def test_checkpoints_are_few_and_a_half_written_one_is_none(tmp_path: Path) -> N
     assert found is not None and found.values == {"step": 4} and float(found.tensors["weights"]["w"]) == 4.0
     checkpoints.remove()
     assert not (tmp_path / "mine").exists()
+
+
+def test_a_full_disk_costs_the_checkpoint_that_did_not_fit_and_none_before_it(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "mine")
+    checkpoints.save(0, 1, {"weights": {"w": torch.zeros(3)}}, {"step": 1})
+    with disks.full(), pytest.raises(OSError, match=r"weights\.safetensors: cannot be written"):
+        checkpoints.save(0, 2, {"weights": {"w": torch.zeros(10_000)}}, {"step": 2})
+    found = checkpoints.latest()
+    assert found is not None and found.values == {"step": 1}
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["step-000-000000001"]
 
 
 def test_another_runs_checkpoints_are_removed_and_never_used(tmp_path: Path) -> None:

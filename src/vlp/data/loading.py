@@ -328,6 +328,15 @@ def pad(texts: Sequence[TokenIds], image_index: Sequence[int], pad_id: int) -> T
     )
 
 
+def about_nothing(mask_id: int, pad_id: int) -> Texts:
+    """One text, of a mask alone, about the batch's first image: what stands in a batch that else had none.
+
+    Nothing is asked of it. But processes that train together wait for each other within the network (for batch
+    statistics, weights in parts, gradients), so that each has to pass all of it, whatever its share of a batch holds.
+    """
+    return pad([np.array([mask_id], np.int32)], [0], pad_id)
+
+
 def wordless(ids: TokenIds) -> TokenIds:
     """The text with nothing between its first and last token, which open and close every text."""
     return ids[[0, -1]]

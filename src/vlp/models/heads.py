@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from vlp.models.weights import WeightsError
+from vlp.models.weights import WeightsError, write_tensors
 
 _ROWS = "rows"
 """Where a file says so: JSON among the metadata of safetensors."""
@@ -38,9 +37,9 @@ class Head(dict[str, Tensor]):
 
 
 def write(head: Head, path: Path) -> None:
-    """Write a head, its rows among the metadata."""
+    """Write a head, its rows among the metadata. Errors as of ``write_tensors``."""
     about = {_ROWS: json.dumps(head.rows, ensure_ascii=False)} if head.rows else None
-    save_file(dict(head), path, metadata=about)
+    write_tensors(path, head, about)
 
 
 def read(path: Path) -> Head:

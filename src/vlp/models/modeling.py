@@ -22,7 +22,7 @@ from vlp.models.configuration import FUSIONS, ModelParams, VLPConfig, fusion_par
 from vlp.models.features import Fused, ImageFeatures, TextFeatures
 from vlp.models.image_encoder import ImageEncoder
 from vlp.models.text_encoder import TextEncoder
-from vlp.models.weights import check_exact, quiet_transformers
+from vlp.models.weights import check_exact, quiet_transformers, writing
 from vlp.records import Batch
 
 
@@ -109,8 +109,12 @@ class VLPModel(PreTrainedModel):
         return model
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
-        """As ``PreTrainedModel.save_pretrained``, without its progress bar, which knows no log file."""
-        with quiet_transformers():
+        """As ``PreTrainedModel.save_pretrained``, without its progress bar, which knows no log file.
+
+        Raises:
+            OSError: the folder cannot be written: a full disk, for one.
+        """
+        with quiet_transformers(), writing(Path(save_directory)):
             super().save_pretrained(save_directory, **kwargs)
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -7,6 +7,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+NOTHING = "nothing_loss"
+"""The name of such a loss where a module returns one in the place of its own: it is summed with the others for its
+gradients, and no figure, so that means are over the batches that have something to teach.
+"""
+
 
 def nothing(tensors: Iterable[Tensor]) -> Tensor:
     """Zero, and so is its gradient: but every one of ``tensors`` has one.

@@ -1,4 +1,4 @@
-"""Published weights from local files, loaded whole or not at all.
+"""Published weights from local files, loaded whole or not at all; and our own, written or a clear error.
 
 A tensor that is missing, unknown or of another shape is an error that names it: nothing is left at
 its random start and nothing is ignored that the caller did not name.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 
 if TYPE_CHECKING:
@@ -50,6 +50,29 @@ def quiet_transformers() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if bar:
             transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around whatever writes safetensors to ``path``, a file or a folder.
+
+    Raises:
+        OSError: in the place of safetensors' own error, which is none: a full disk, most of the time.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(f"{path}: cannot be written ({' '.join(str(error).split())[:200]})") from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors by name as safetensors, each made contiguous.
+
+    Raises:
+        OSError: it cannot be written; the message names the file.
+    """
+    with writing(path):
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=metadata)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from vlp.data.loading import Examples, Prepared, pad
+from vlp.data.loading import Examples, Prepared, about_nothing, pad
 from vlp.data.questions import Questions, draw_questions, questions, vocabulary
 from vlp.models.answers import AnswerHead, hide_end
+from vlp.models.nothing import NOTHING, nothing
 from vlp.objectives.base import Collated, Drawn, Objective, ObjectiveParams, Sizes, Step
 
 
@@ -54,24 +55,24 @@ class Head(Objective):
     def collate(
         self, examples: Examples, rows: Sequence[int], drawn: Drawn | None, rng: np.random.Generator
     ) -> Collated:
-        """``question``: some of each image's, their ends hidden; ``targets`` int64 [N]: the answers' numbers."""
+        """``question``: some of each image's, their ends hidden; ``targets`` int64 [N]: the answers' numbers. Where no
+        image has any, one ``about_nothing`` and no target.
+        """
         if examples.split not in self._asked:
             self._asked[examples.split] = questions(examples, self.answers)
         wanted = self.params.questions_per_image
         ids, owner, code = draw_questions(examples, self._asked[examples.split], rows, wanted, rng)
-        if not ids:
-            return Collated()
-        texts = pad(ids, owner, self.pad_id)
+        texts = pad(ids, owner, self.pad_id) if ids else about_nothing(self.mask_id, self.pad_id)
         texts.input_ids = hide_end(texts.input_ids, texts.attention_mask, self.mask_id)
         texts.targets = torch.tensor(code, dtype=torch.int64)
         return Collated({"question": texts})
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        if "question" not in step.batch.texts:  # no image of this batch has a question of a known answer
-            return {self.losses[0]: step.nothing(self)}
         asked = step.batch.texts["question"]
         assert asked.targets is not None
         logits = self.head(step.fused("question"), asked.attention_mask)
+        if not len(asked.targets):  # no image of this batch has a question of a known answer
+            return {NOTHING: nothing([logits])}
         return {
             self.losses[0]: F.cross_entropy(logits, asked.targets),
             "answer_accuracy": (logits.argmax(-1) == asked.targets).float().mean(),

@@ -4,7 +4,8 @@ An objective is a head, a loss and the texts that it wants in the batch. It assu
 others: which of them run, and with what weight, is ``pretrain.objectives`` in params.yaml. What they
 share, they share through ``Step``: every image and every true caption is encoded once, whoever asks.
 
-Losses are named entries that end in ``_loss``; everything else an objective returns is a report.
+Losses are named entries that end in ``_loss``; everything else an objective returns is a report. Where a batch has
+nothing to teach it, it returns ``NOTHING`` (``vlp.models.nothing``) of what it computes all the same.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vlp.data.loading import Examples
+from vlp.models.contrastive import same_caption
 from vlp.models.features import Fused, ImageFeatures, TextFeatures
 from vlp.models.modeling import VLPModel
 from vlp.models.nothing import nothing
@@ -190,19 +192,6 @@ class _Together:
         if self._regular:
             return rows.unflatten(0, (-1, self.all.per_image))[:, place].flatten(0, 1)
         return rows[place]
-
-
-def same_caption(key: Tensor, image_keys: Tensor) -> Tensor:
-    """Bool [N, B]: the caption is, word for word, also a caption of that image, whether drawn for it or not.
-
-    Args:
-        key: int64 [N]: equal for equal captions.
-        image_keys: int64 [B, C]: those of all captions of each image; −1 where one has fewer than C.
-    """
-    same_NB = torch.zeros(len(key), len(image_keys), dtype=torch.bool, device=key.device)
-    for some in image_keys.unbind(1):  # one by one: [N, B, C] at once is far larger than what is asked for
-        same_NB |= key[:, None] == some[None, :]
-    return same_NB
 
 
 class Objective(nn.Module, ABC):

@@ -28,7 +28,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vlp.data.loading import Examples, Prepared, TokenIds, draw, pad
-from vlp.models.nothing import nothing
+from vlp.models.nothing import NOTHING, nothing
 from vlp.objectives.base import Collated, Drawn, Objective, ObjectiveParams, Sizes, Step
 
 LEAST_MASS = 1e-4
@@ -128,7 +128,7 @@ class Head(Objective):
         # Once for all layers: a GPU waits wherever a mask is turned into places.
         asked_T, between_U = (mask.flatten().nonzero().squeeze(1) for mask in (asked_BL, between_BL))
         if not len(asked_T):
-            return {"grounding_loss": nothing((*self.parameters(), fused.tokens))}
+            return {NOTHING: nothing([*self.parameters(), fused.tokens])}
         box_loss = F.l1_loss(
             self.box(_chosen(fused.tokens, asked_T)).float(), _chosen(targets["region_boxes"], asked_T)
         )

@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vlp.data.loading import Examples, Prepared, pad
+from vlp.models.nothing import NOTHING, nothing
 from vlp.objectives.base import Collated, Drawn, Objective, ObjectiveParams, Sizes, Step
 
 IGNORE = -100
@@ -66,14 +67,19 @@ class Head(Objective):
     def _mask(
         self, drawn: Drawn, index: int, words: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """One caption with tokens hidden, and the targets; ``words`` bool [V]: what may be hidden."""
+        """One caption with tokens hidden, and the targets; ``words`` bool [V]: what may be hidden.
+
+        A caption without a known word stays whole.
+        """
         ids = drawn.positives[index]
         places = np.flatnonzero(words[ids])
-        places = places if len(places) else np.arange(len(ids))
+        if not len(places):
+            return _hide(ids, places, drawn, rng)
         chosen = rng.choice(
             places, min(max(1, round(self.params.mask_share * len(places))), len(places)), replace=False
         )
         edited = _edited(ids, drawn.negatives[index])
+        edited = edited[words[ids[edited]]]
         # What a minimal edit changes is what only the picture can tell; the other words follow from the grammar.
         if rng.random() < self.params.mask_edits and len(edited):
             chosen = edited
@@ -81,7 +87,7 @@ class Head(Objective):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         if "masked" not in step.batch.texts:  # no image of this batch has a caption
-            return {self.losses[0]: step.nothing(self)}
+            return {NOTHING: step.nothing(self)}
         masked = step.batch.texts["masked"]
         assert masked.targets is not None
         fused = step.fused("masked")
@@ -91,6 +97,8 @@ class Head(Objective):
                 "and has no fused tokens to predict words from; remove the objective or choose another fusion"
             )
         where = masked.targets != IGNORE
+        if not bool(where.any()):  # of these captions no word is known
+            return {NOTHING: nothing([*self.parameters(), fused.tokens])}
         target = masked.targets[where]
         # Only the hidden places pass the decoder: on short captions four in five do not count.
         logits = self.decoder(self.norm(F.gelu(self.dense(fused.tokens[where])))).float()

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from vlp.data.loading import Examples, Prepared, pad
 from vlp.models.features import Fused, TextFeatures
-from vlp.models.nothing import nothing
+from vlp.models.nothing import NOTHING, nothing
 from vlp.objectives.base import Collated, Drawn, Objective, ObjectiveParams, Sizes, Step
 
 
@@ -64,7 +64,7 @@ class Head(Objective):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         if "positive" not in step.batch.texts:  # no image of this batch has a caption
-            return {self.losses[0]: step.nothing(self)}
+            return {NOTHING: step.nothing(self)}
         logits = [self._logits(step.fused("positive"))]
         if "negative" in step.batch.texts:
             logits.append(self._logits(step.fused("negative")))
@@ -84,7 +84,7 @@ class Head(Objective):
     def _words(self, step: Step, edited: Tensor, word: nn.Linear) -> dict[str, Tensor]:
         """Which words are wrong? At the places in which a caption and its edit of the same length differ."""
         if not bool(edited.any()):
-            return {"word_loss": nothing(word.parameters())}
+            return {NOTHING: nothing(word.parameters())}
         true, false = step.batch.texts["positive"], step.batch.texts["negative"]
         true_tokens, false_tokens = step.fused("positive").tokens, step.fused("negative").tokens
         if true_tokens is None or false_tokens is None:
@@ -99,7 +99,7 @@ class Head(Objective):
             (true_ids != false.input_ids[:, :length]) & same_length[:, None] & (false.attention_mask[:, :length] > 0)
         )
         if not bool(differ.any()):  # every edit of this batch changes the number of words
-            return {"word_loss": nothing(word.parameters())}
+            return {NOTHING: nothing(word.parameters())}
         right = word(true_tokens[edited, :length][differ]).squeeze(-1).float()
         wrong = word(false_tokens[:, :length][differ]).squeeze(-1).float()
         logits = torch.cat([right, wrong])

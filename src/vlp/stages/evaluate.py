@@ -76,8 +76,8 @@ def main() -> None:
 
 
 def _cross_validation(task: str, frozen: Frozen | None, params: Params) -> dict[str, Any]:
-    """``cross_validation``: pooled, mean, std, folds and which figure; nothing where a task has no classes, or the split
-    gives nothing to divide: all that was measured before must not be lost for that.
+    """``cross_validation``: what ``cross_validate`` gives, and of which figure; nothing where a task has no classes, or
+    the split gives nothing to divide: all that was measured before must not be lost for that.
     """
     folds = params.evaluate.cross_validation.folds
     if frozen is None or not folds:

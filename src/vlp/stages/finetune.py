@@ -41,7 +41,7 @@ def main() -> None:
     section = parameters.load_section(f"tasks.{name}", plugin.Params)
     recipe = section.training
     if plugin.Task.compares:
-        require_company(recipe, f"tasks.{name}.training", gathers=False)
+        require_company(recipe, f"tasks.{name}.training")
     prepared = Prepared(PREPARED)
     keep_freed_memory()
     seed_everything(params.seed)

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from pydantic import Field
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vlp.data.loading import Examples, Prepared, TokenIds, pad
@@ -28,6 +28,7 @@ from vlp.models.features import ImageFeatures
 from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
 from vlp.models.nothing import nothing
+from vlp.models.weights import write_tensors
 from vlp.params import Section
 from vlp.recipe import Recipe, TransferParams
 from vlp.records import Batch, Texts
@@ -106,7 +107,7 @@ class Task(nn.Module, ABC):
     rows: Sequence[str] = ()
     """Whose each row of the head's output is, where they are somebody's: labels, answers. Saved with it."""
     compares: ClassVar[bool] = False
-    """Whether its loss tells the images of a batch apart, those of one process: of one image there is nothing to."""
+    """Whether its loss tells the images of a batch apart, of all processes: of one image alone there is nothing to."""
 
     def __init__(self, params: TaskParams, model: VLPModel, prepared: Prepared) -> None:
         super().__init__()
@@ -216,7 +217,7 @@ class Task(nn.Module, ABC):
     def save(self, folder: Path) -> None:
         """Write backbone, head and ``task.json``."""
         self.model.save_pretrained(folder)
-        save_file(self.head_state(), folder / "head.safetensors")
+        write_tensors(folder / "head.safetensors", self.head_state())
         # What the weights started from is no part of what they are: whoever loads them has nothing to transfer.
         params = self.params.model_dump(mode="json", exclude={"transfer"})
         about = {"task": self.name, "params": params, "decision": self.decision, "rows": list(self.rows)}

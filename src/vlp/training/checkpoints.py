@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vlp.files import atomic
+from vlp.models.weights import write_tensors
 from vlp.params import Section
 
 ROOT = "VLP_CHECKPOINTS"
@@ -78,10 +79,13 @@ class Checkpoints:
             step: of the phase: how many are done.
             tensors: by file, then by name.
             values: JSON.
+
+        Raises:
+            OSError: it cannot be written; those before it stay.
         """
         with atomic(self.folder / f"step-{phase:03d}-{step:09d}", folder=True) as partial:
             for name, group in tensors.items():
-                save_file({key: value.contiguous() for key, value in group.items()}, partial / f"{name}.safetensors")
+                write_tensors(partial / f"{name}.safetensors", group)
             digests = {f"{name}.safetensors": _digest(partial / f"{name}.safetensors") for name in tensors}
             state = {"files": digests, "values": values}
             (partial / "state.json").write_text(json.dumps({"state": state, "sha256": _of(state)}), encoding="utf-8")

@@ -18,11 +18,19 @@ from vlp.training.memory import blocks
 
 
 @contextmanager
-def compiled(module: nn.Module, wanted: bool) -> Iterator[None]:
-    """Within it, the image encoder and the repeated blocks of ``module`` run compiled, from their first call on."""
+def compiled(module: nn.Module, wanted: bool, *, recompute: bool = False) -> Iterator[None]:
+    """Within it, the image encoder and the repeated blocks of ``module`` run compiled, from their first call on.
+
+    Args:
+        module: what is trained.
+        wanted: whether to compile at all.
+        recompute: blocks are to run again in the backward pass, each around what is compiled of it. The image encoder
+            then stays as it is: compiled whole, it has no blocks, and block by block it is a graph for each shape.
+    """
     images = [part for part in module.modules() if isinstance(part, ImageEncoder)] if wanted else []
     inside = {id(part) for image in images for part in image.modules()}
     repeated = [block for block in blocks(module) if id(block) not in inside] if wanted else []
+    images = [] if recompute else images
     for image in images:
         image.compile(dynamic=False)  # every batch has as many images, of one size
     for block in repeated:

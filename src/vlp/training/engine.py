@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,25 +17,47 @@ from vlp.recipe import Recipe
 from vlp.records import Batch
 from vlp.training.compilation import compiled
 from vlp.training.launch import TrainingError, precision
-from vlp.training.memory import fill, recomputing, sharded, whole
+from vlp.training.memory import fill, finite, recomputing, sharded, whole
 from vlp.training.optimizer import Rates, optimizer
 
 CHECKED_EVERY = 16
-"""Steps between two looks of a GPU run at whether its loss is a number: each look waits for the GPU."""
+"""Steps between two looks of a GPU run at whether its loss is a number: each look waits for the GPU. Rows of the curve,
+checkpoints and the end of a run, which wait for it anyway, are looks at all steps since the last row.
+"""
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A part that has parameters with bounds, such as CLIP's temperature."""
+
+    def keep_in_bounds(self) -> None:
+        """Bring them back, in place; called after each step of the optimiser."""
 
 
 def total_loss(scalars: Mapping[str, Tensor], weights: Mapping[str, float], step: int, *, check: bool = True) -> Tensor:
     """The weighted sum of everything named ``…_loss``.
 
     Raises:
-        TrainingError: one of them is not finite, if ``check``; the message names it, its value and the step.
+        TrainingError: one of them is not finite, if ``check``: as of ``check_losses``.
     """
     losses = {name: value for name, value in scalars.items() if name.endswith("_loss")}
     total = torch.stack([weights.get(name, 1.0) * value for name, value in losses.items()]).sum()
     if check and not torch.isfinite(total):
-        found = ", ".join(f"{name}={float(value.detach()):g}" for name, value in losses.items())
-        raise TrainingError(f"step {step}: the loss is not a finite number ({found}); lower learning_rate")
+        check_losses({name: float(value.detach()) for name, value in losses.items()}, step)
+        raise TrainingError(f"step {step}: the sum of all losses is not a finite number; lower learning_rate")
     return total
+
+
+def check_losses(scalars: Mapping[str, float], step: int) -> None:
+    """Look at everything named ``…_loss``: of one step, or means over some.
+
+    Raises:
+        TrainingError: one is not finite; the message names all, their values and the step.
+    """
+    losses = {name: value for name, value in scalars.items() if name.endswith("_loss")}
+    if not all(map(math.isfinite, losses.values())):
+        found = ", ".join(f"{name}={value:g}" for name, value in losses.items())
+        raise TrainingError(f"step {step}: the loss is not a finite number ({found}); lower learning_rate")
 
 
 class Engine:
@@ -62,6 +85,7 @@ class Engine:
         self._forward: Any = sharded(self.module) if self._in_parts else self.module
         self.optimizer = optimizer(self.module, recipe, rates)
         self._parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self._bounded = [part for part in self.module.modules() if isinstance(part, Bounded)]
         self._autocast = precision(recipe.precision) == "bf16"
         if world() > 1 and not self._in_parts:
             ids = [device.index] if device.type == "cuda" else None
@@ -73,8 +97,8 @@ class Engine:
         """Train within this; afterwards the original module holds the weights, with its own forward passes."""
         rounded = self.device.type == "cuda" and self.recipe.precision == "auto"
         with (
-            recomputing(self.module, self.recipe.recompute),
-            compiled(self.module, self.recipe.compile),
+            compiled(self.module, self.recipe.compile, recompute=self.recipe.recompute),
+            recomputing(self.module, self.recipe.recompute),  # around what is compiled
             _tf32() if rounded else nullcontext(),
         ):
             yield
@@ -88,6 +112,16 @@ class Engine:
         trained = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
         for name, tensor in (*self._original.named_parameters(), *self._original.named_buffers()):
             fill(tensor, whole(trained[name].detach()))
+
+    def check_weights(self, number: int) -> None:
+        """Look at what has been trained, after step ``number``; all processes together. Of a last step whose loss is
+        finite and whose gradient is not, nothing else tells.
+
+        Raises:
+            TrainingError: a weight is not finite.
+        """
+        if not finite(self._parameters):
+            raise TrainingError(f"step {number}: a weight is not a finite number; lower learning_rate")
 
     def step(self, parts: Sequence[Batch], number: int) -> list[dict[str, Tensor]]:
         """Take one step on one batch.
@@ -115,6 +149,8 @@ class Engine:
             _check_used(self.module)
         torch.nn.utils.clip_grad_norm_(self._parameters, self.recipe.gradient_clip)
         self.optimizer.step()
+        for part in self._bounded:
+            part.keep_in_bounds()
         self.optimizer.zero_grad(set_to_none=True)
         return found
 

@@ -74,7 +74,7 @@ def is_first() -> bool:
     return rank() == 0
 
 
-def require_company(recipe: Recipe, section: str, *, gathers: bool) -> None:
+def require_company(recipe: Recipe, section: str) -> None:
     """Refuse, before anything is trained, a recipe by which a loss that tells the images of a batch apart has only one.
 
     Its loss would be 0 and its recall 1 from the first step on, whatever the weights.
@@ -82,17 +82,14 @@ def require_company(recipe: Recipe, section: str, *, gathers: bool) -> None:
     Args:
         recipe: of the run.
         section: where it stands in params.yaml.
-        gathers: whether the loss compares the images of all processes, not of each by itself.
 
     Raises:
-        ValueError: one pass has fewer than two images.
+        ValueError: one pass has fewer than two images, those of all processes together.
     """
-    processes = 1 if gathers else int(os.environ.get("WORLD_SIZE", "1"))
-    if (images := recipe.batch_size // (processes * recipe.accumulate)) < 2:
-        shared = f" in each of {processes} processes" if processes > 1 else ""
+    if (images := recipe.batch_size // recipe.accumulate) < 2:
         raise ValueError(
             f"params.yaml: {section}: a contrastive loss tells the images of one pass apart, and batch_size "
-            f"{recipe.batch_size} with accumulate {recipe.accumulate} leaves it {images}{shared}: raise batch_size, or "
+            f"{recipe.batch_size} with accumulate {recipe.accumulate} leaves it {images}: raise batch_size, or "
             "lower accumulate"
         )
 

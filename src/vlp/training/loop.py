@@ -21,10 +21,11 @@ from transformers import get_scheduler
 from vlp.data.loading import Plans, to_device
 from vlp.data.prefetch import prefetched
 from vlp.models.distributed import rank, world
+from vlp.models.nothing import NOTHING
 from vlp.progress import track
 from vlp.recipe import Recipe
 from vlp.records import Batch
-from vlp.training.engine import Engine
+from vlp.training.engine import Engine, check_losses
 from vlp.training.launch import TrainingError, is_first, join, lost_peers, precision
 from vlp.training.optimizer import Rates
 from vlp.training.resume import History, Run, Trained
@@ -57,8 +58,8 @@ def fit(
         run: what this is a phase of: where its checkpoints are, and where it was killed before.
 
     Raises:
-        TrainingError: a loss is not finite, a parameter gets no gradient at the first step, the batches cannot be
-            shared, or another process of the run is gone.
+        TrainingError: a loss or a weight is not finite, a parameter gets no gradient at the first step, the batches
+            cannot be shared, or another process of the run is gone.
     """
     if run is not None and (finished := run.begin()) is not None:
         return finished
@@ -105,7 +106,7 @@ def _loop(
             schedule.step()
             clock.tick(sum(len(batch.images) for batch in parts) * world())
             if trained.step % recipe.log_every == 0 or trained.step == recipe.steps:
-                history.rows.append(_row(trained.step, trained.sums, rate))
+                history.rows.append(_row(trained, rate))
                 trained.sums.clear()
                 if watch is not None:
                     engine.bring_back()
@@ -113,8 +114,12 @@ def _loop(
                         watch(trained.step)
             if run is not None and recipe.save_every and _due(trained.step, recipe):
                 clock.stop()
+                # A run that goes on from what is no number would never become one again.
+                _checked_means(trained)
+                engine.check_weights(step)
                 run.save(trained)
     clock.stop()
+    engine.check_weights(recipe.steps - 1)
 
 
 def _device(module: nn.Module) -> torch.device:
@@ -172,6 +177,8 @@ def _told(steps: range, what: str) -> Iterator[int]:
 def _add(sums: dict[str, Tensor], parts: list[dict[str, Tensor]]) -> None:
     for scalars in parts:
         for name, value in scalars.items():
+            if name == NOTHING:  # of a batch that had nothing to teach: no figure
+                continue
             # In float64, on the device: a number fetched every step would make a GPU wait.
             sums[name] = sums[name] + value.double() if name in sums else value.double()
             # Each has a count of its own: not every batch can tell everything.
@@ -179,16 +186,22 @@ def _add(sums: dict[str, Tensor], parts: list[dict[str, Tensor]]) -> None:
             sums[times] = sums[times] + 1 if times in sums else torch.ones((), dtype=torch.float64)
 
 
-def _row(step: int, sums: Mapping[str, Tensor], learning_rate: float) -> dict[str, float]:
-    """Means over what was summed, in all processes."""
-    own = {name: float(value) for name, value in sums.items()}
+def _row(trained: Trained, learning_rate: float) -> dict[str, float]:
+    """A row of the curve. All processes together."""
+    means = {name: round(value, 6) for name, value in _checked_means(trained).items()}
+    return {"step": trained.step, "learning_rate": learning_rate, **means}
+
+
+def _checked_means(trained: Trained) -> dict[str, float]:
+    """Means over what was summed, in all processes; a loss among them that is not finite ends the run in each."""
+    own = {name: float(value) for name, value in trained.sums.items()}
     every: list[dict[str, float]] = [own]
     if world() > 1:
         every = [{} for _ in range(world())]
         dist.all_gather_object(every, own)
-    total = {name: sum(each.get(name, 0.0) for each in every) for name in dict.fromkeys(chain(*every))}
-    means = {name: round(value, 6) for name, value in _means(total).items()}
-    return {"step": step, "learning_rate": learning_rate, **means}
+    means = _means({name: sum(each.get(name, 0.0) for each in every) for name in dict.fromkeys(chain(*every))})
+    check_losses(means, trained.step - 1)
+    return means
 
 
 def _means(sums: Mapping[str, float]) -> dict[str, float]:

@@ -5,16 +5,19 @@ Sources: Chen et al. 2016, https://arxiv.org/abs/1604.06174; Zhao et al. 2023 (F
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.checkpoint import checkpoint
+
+from vlp.models.distributed import world
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
@@ -28,15 +31,27 @@ def blocks(module: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def recomputing(module: nn.Module, wanted: bool) -> Iterator[None]:
-    """Within it, the blocks of ``module`` keep their inputs only, and run again in the backward pass."""
+    """Within it, the blocks of ``module`` keep their inputs only, and run again in the backward pass.
+
+    Those that are compiled must be so before: a compiler that met the second run inside of what it compiles would
+    make one graph of both.
+    """
     chosen = blocks(module) if wanted else []
+    compiled = {block: block._compiled_call_impl for block in chosen if block._compiled_call_impl is not None}
     for block in chosen:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=partial(_contexts, block))
+        again = partial(checkpoint, use_reentrant=False, context_fn=partial(_contexts, block))
+        if block in compiled:
+            block._compiled_call_impl = partial(again, compiled[block])
+        else:
+            block.forward = partial(again, block.forward)
     try:
         yield
     finally:
         for block in chosen:
-            del block.forward  # the class's own again
+            if block in compiled:
+                block._compiled_call_impl = compiled[block]
+            else:
+                del block.forward  # the class's own again
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
@@ -74,6 +89,16 @@ def sharded(module: nn.Module) -> nn.Module:
 def whole(tensor: Tensor) -> Tensor:
     """The tensor itself, put together where it is in parts. All processes must ask."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+@torch.no_grad()
+def finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether all of them are numbers, in every process. All processes must ask."""
+    own = [each.to_local() if isinstance(each, DTensor) else each for each in tensors]
+    found = torch.stack([torch.isfinite(each).all() for each in own]).all().float()
+    if world() > 1:
+        dist.all_reduce(found, dist.ReduceOp.MIN)
+    return bool(found)
 
 
 @torch.no_grad()

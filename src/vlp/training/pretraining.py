@@ -13,9 +13,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vlp import plugins
-from vlp.data.loading import Augmenter, Examples, Plans, Prepared, draw, loader, pad
+from vlp.data.loading import Augmenter, Examples, Plans, Prepared, about_nothing, draw, loader, pad
 from vlp.models import heads
 from vlp.models.modeling import VLPModel
+from vlp.models.nothing import NOTHING
 from vlp.objectives.base import Drawn, Objective, ObjectiveParams, Sizes, Step
 from vlp.params import Section, parse
 from vlp.preprocessing.text import load_tokenizer, vocabulary_sha256
@@ -142,10 +143,8 @@ class Pretraining(nn.Module):
             wanted = head.collate(examples, rows, drawn, rng)
             texts.update(wanted.texts)
             targets.update(wanted.targets)
-        if self._reads_text and not texts:  # a text about nothing, so that the batch passes all that is trained
-            texts["nothing"] = pad(
-                [np.array([self.prepared.mask_id])] * len(rows), range(len(rows)), self.prepared.pad_id
-            )
+        if self._reads_text and not texts:
+            texts["nothing"] = about_nothing(self.prepared.mask_id, self.prepared.pad_id)
         return Batch(images=examples.images(rows), texts=texts, targets=targets)
 
     def _image_keys(self, examples: Examples, rows: Sequence[int]) -> Tensor:
@@ -184,7 +183,10 @@ class Pretraining(nn.Module):
         step = Step(self.model, batch)
         scalars: dict[str, Tensor] = {}
         for head in self.active:
-            scalars.update(head(step))
+            found = head(step)
+            if NOTHING in found and NOTHING in scalars:  # several have nothing to learn from this batch
+                found[NOTHING] = found[NOTHING] + scalars[NOTHING]
+            scalars.update(found)
         return scalars
 
     def save(self, folder: Path) -> None:
@@ -228,7 +230,7 @@ def pretrain(
     """
     for name, phase in params.phases.items():
         if any(module.heads[objective].compares for objective in phase.objectives):
-            require_company(phase.training, f"pretrain.phases.{name}.training", gathers=True)
+            require_company(phase.training, f"pretrain.phases.{name}.training")
     train, validation = prepared.split("train"), prepared.split("validation")
     curve: list[dict[str, float | str]] = []
     speed: dict[str, float] = {}

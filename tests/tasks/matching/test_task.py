@@ -12,6 +12,7 @@ import torch
 from support import bundles, models, scenes, watching
 from vlp.data.loading import Examples, Plans, Prepared, loader
 from vlp.evaluation.cross_validation import METRICS, cross_validate
+from vlp.models.nothing import NOTHING
 from vlp.params import parse
 from vlp.tasks.matching import Params, Task
 from vlp.training.determinism import seed_everything
@@ -203,7 +204,8 @@ def test_a_caption_that_another_picture_shares_is_no_negative_of_its_own(tmp_pat
 def test_a_batch_in_which_nothing_is_false_teaches_nothing(plain: Prepared) -> None:
     made, train = task(plain), plain.split("train")
     batch = made.collate(train, [0], np.random.default_rng(0))  # other captions of one picture are true of it
-    assert not len(batch.texts["statement"].input_ids)
+    assert not len(batch.targets["true"])
     found = made(batch)
+    assert found.keys() == {NOTHING}
     sum(found.values()).backward()
     assert all(parameter.grad is not None and not parameter.grad.any() for parameter in made.parameters())

@@ -10,12 +10,14 @@ import torch
 
 from support import models, scenes, watching
 from vlp.data.loading import Plans, Prepared, loader
+from vlp.models.nothing import NOTHING
 from vlp.params import parse
 from vlp.tasks.retrieval import Params, Task
 from vlp.tasks.retrieval.candidates import Candidates, cut, gather
 from vlp.tasks.retrieval.report import _sliced
 from vlp.tasks.retrieval.scores import TEXT_TO_IMAGE
 from vlp.training.determinism import seed_everything
+from vlp.training.engine import Engine
 from vlp.training.loop import average, fit
 
 
@@ -152,6 +154,28 @@ def test_what_is_saved_comes_back_and_scores_the_same(trained: Task, prepared: P
     assert set(again.decision) == {"image_to_text", "text_to_image", "rerank", "scale"}
 
 
+def test_its_temperature_is_held_at_clip_s_bound_and_comes_back_from_it(prepared: Prepared) -> None:
+    made, train = task(prepared), prepared.split("train")
+    batch = made.collate(train, range(6), np.random.default_rng(0))
+    engine = Engine(made, models.recipe(1), {}, None, torch.device("cpu"))
+    with torch.no_grad():
+        made.logit_scale.fill_(6.0)
+    engine.step([batch], 0)
+    assert float(made.scale.detach()) == pytest.approx(100, rel=1e-6)
+    engine.step([batch], 1)
+    assert float(made.scale.detach()) < 99.9
+
+
+def test_its_similarities_are_float32_under_autocast(prepared: Prepared) -> None:
+    made = task(prepared)
+    batch = made.collate(prepared.split("train"), range(4), np.random.default_rng(0))
+    texts = batch.texts["caption"]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        text = made.model.encode_text(texts.input_ids, texts.attention_mask)
+        found = made.similarity(made.model.encode_image(batch.images), text, batch.targets["counted"].float())
+    assert found.dtype == torch.float32
+
+
 def test_it_starts_from_the_pre_trained_heads(prepared: Prepared) -> None:
     made = task(prepared)
     contrastive = {
@@ -176,7 +200,8 @@ def test_a_caption_that_two_images_of_a_batch_share_is_no_negative(prepared: Pre
     made = task(prepared, captions_per_query=1)
     train = prepared.split("train")
     batch = made.collate(train, [0, 1, 0], np.random.default_rng(0))
-    right = batch.targets["right"]
+    right, turned = made._right(batch)
+    assert torch.equal(right, turned.T)
     assert right[0, 2] and right[2, 0] and right.diagonal().all() and not right[0, 1]
     losses = made(batch)
     assert all(torch.isfinite(value) for value in losses.values())
@@ -214,8 +239,8 @@ def test_a_batch_in_which_all_is_right_for_all_has_nothing_to_match_and_counts_i
     made, train = task(prepared).eval(), prepared.split("train")
     alike, other = (made.collate(train, rows, np.random.default_rng(0)) for rows in ([0, 0], [0, 1]))
     losses = made(alike)
-    assert set(losses) == {"contrastive_loss", "batch_recall"}
-    losses["contrastive_loss"].backward()
+    assert set(losses) == {"contrastive_loss", "batch_recall", NOTHING} and losses[NOTHING].item() == 0
+    (losses["contrastive_loss"] + losses[NOTHING]).backward()
     assert all(parameter.grad is not None for parameter in made.parameters() if parameter.requires_grad)
     assert made.logit.weight.grad is not None and not made.logit.weight.grad.any()
     torch.manual_seed(0)

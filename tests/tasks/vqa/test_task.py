@@ -14,6 +14,7 @@ from support import models, scenes, watching
 from vlp.data.loading import Plans, Prepared, loader
 from vlp.evaluation.cross_validation import METRICS, cross_validate
 from vlp.models.heads import Head
+from vlp.models.nothing import NOTHING
 from vlp.params import parse
 from vlp.tasks.vqa import Params, Task
 from vlp.training.determinism import seed_everything
@@ -227,14 +228,12 @@ def test_data_without_questions_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_batch_without_questions_teaches_nothing(prepared: Prepared) -> None:
     made, train = task(prepared), prepared.split("train")
-    batch = made.collate(train, [0, 1], np.random.default_rng(0))
-    asked = batch.texts["question"]
-    asked.input_ids, asked.attention_mask, asked.image_index = (
-        part[:0] for part in (asked.input_ids, asked.attention_mask, asked.image_index)
-    )
-    batch.targets["answer"] = batch.targets["answer"][:0]
-    found = made(batch)
-    assert found.keys() == {"vqa_loss"} and found["vqa_loss"].item() == 0.0
+    known = made.asked(train)
+    made._asked[train.split] = replace(known, code=np.full_like(known.code, -1))
+    found = made(made.collate(train, [0, 1], np.random.default_rng(0)))
+    assert found.keys() == {NOTHING} and found[NOTHING].item() == 0.0, "it has no part in the mean"
+    found[NOTHING].backward()
+    assert all(each.grad is not None and not each.grad.any() for each in made.parameters())
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

@@ -25,6 +25,7 @@ from vlp.data.loading import Examples, Prepared, TokenIds, draw, pad, wordless
 from vlp.models.features import TextFeatures
 from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
+from vlp.models.nothing import NOTHING
 from vlp.params import Section
 from vlp.records import Batch
 from vlp.runtime import sampling
@@ -228,7 +229,7 @@ class Task(base.Task):
         """
         texts, order_NOT = batch.texts["caption"], batch.targets["orders"]
         if not len(texts.input_ids):  # none of these images has a caption or a region
-            return {"word_loss": self._nothing()}
+            return {NOTHING: self._nothing()}
         with torch.no_grad():
             text = self.model.encode_text(texts.input_ids, texts.attention_mask).tokens
             with torch.autocast(batch.images.device.type, enabled=False):

@@ -21,11 +21,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlp.data.loading import Examples, Prepared, TokenIds, draw, in_order, pad, wordless
+from vlp.data.loading import Examples, Prepared, TokenIds, about_nothing, draw, in_order, pad, wordless
 from vlp.evaluation import binary
 from vlp.models.features import ImageFeatures
 from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
+from vlp.models.nothing import NOTHING, nothing
 from vlp.records import Batch, Texts
 from vlp.tasks import base
 from vlp.tasks.base import Evaluation, ExportPart, Frozen, TaskParams, fused_part, image_part, without_picture
@@ -64,7 +65,8 @@ class Task(base.Task):
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         """``statement``: true captions and their negatives, image by image; targets 1 and 0, float32 [N].
 
-        ``true`` and ``false`` int64 [M]: where the two of each pair stand among them.
+        ``true`` and ``false`` int64 [M]: where the two of each pair stand among them. Where there is none, one text
+        ``about_nothing`` and no target.
         """
         captions: list[tuple[TokenIds, TokenIds | None, int]] = []
         own: list[frozenset[bytes]] = []
@@ -89,7 +91,8 @@ class Task(base.Task):
             start = 2 * len(at)
             at += [(start + i, start + len(mine) + i) for i in range(len(mine))]
         owner = [place for place, mine in enumerate(each) for _ in range(2 * len(mine))]
-        statements = pad(texts, owner, self.prepared.pad_id)
+        pad_id = self.prepared.pad_id
+        statements = pad(texts, owner, pad_id) if texts else about_nothing(self.prepared.mask_id, pad_id)
         where = torch.tensor(at, dtype=torch.int64).reshape(-1, 2)
         statements.targets = torch.zeros(len(texts)).index_fill_(0, where[:, 0], 1.0)
         targets = {"true": where[:, 0], "false": where[:, 1]}
@@ -99,9 +102,9 @@ class Task(base.Task):
         """Binary cross-entropy of each statement, and the loss of telling the two of a pair apart."""
         texts = batch.texts["statement"]
         assert texts.targets is not None
-        if not len(texts.targets):  # all captions of this batch are alike, or one picture's: nothing is false of any
-            return {"matching_loss": self._nothing(), "pair_loss": self._nothing()}
         logits = self.logits(self.model.encode_image(batch.images).of(texts), texts.input_ids, texts.attention_mask)
+        if not len(texts.targets):  # all captions of this batch are alike, or one picture's: nothing is false of any
+            return {NOTHING: nothing([logits])}
         margin = logits[batch.targets["true"]] - logits[batch.targets["false"]]
         return {
             "matching_loss": F.binary_cross_entropy_with_logits(logits, texts.targets),

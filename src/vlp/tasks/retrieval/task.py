@@ -15,7 +15,7 @@ Source: Li et al. 2021 (ALBEF), https://arxiv.org/abs/2107.07651
 
 from __future__ import annotations
 
-import math
+import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
@@ -27,9 +27,12 @@ from torch import Tensor, nn
 
 from vlp.data.loading import Examples, Prepared, TokenIds, draw, pad
 from vlp.evaluation import ranking
+from vlp.models import contrastive
+from vlp.models.contrastive import LEAST_TEMPERATURE, of_all, same_caption, scaled_cosines, spread_cross_entropy
 from vlp.models.features import ImageFeatures, TextFeatures
 from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
+from vlp.models.nothing import NOTHING, nothing
 from vlp.records import Batch, Texts
 from vlp.tasks import base
 from vlp.tasks.base import Evaluation, ExportPart, TaskParams
@@ -38,7 +41,6 @@ from vlp.tasks.retrieval.graphs import export_parts
 from vlp.tasks.retrieval.report import evaluation
 from vlp.tasks.retrieval.scores import Scores, directions, shortlist
 
-MAX_LOGIT_SCALE = math.log(100.0)  # CLIP's bound
 TEXTS_AT_ONCE = 512  # bounds memory, not the result
 MOST_TO_CALIBRATE = 200  # images: the weight is one of a handful, and the second stage is what costs
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -50,7 +52,7 @@ class Params(TaskParams):
 
     captions_per_query: int = Field(gt=0, description="captions of an image that make one description")
     width: int = Field(gt=0, description="of the embeddings; pre-training's own lets them start from there")
-    temperature: float = Field(gt=0, le=1, description="at the start; learned from there")
+    temperature: float = Field(ge=LEAST_TEMPERATURE, le=1, description="at the start; learned from there")
     matching_weight: float = Field(gt=0, description="of the matching loss beside the contrastive one")
     rerank: int = Field(ge=0, description="best candidates of the first stage that the fusion block looks at")
     candidates: int = Field(gt=1, description="images that are searched in evaluation")
@@ -68,13 +70,16 @@ class Task(base.Task):
         super().__init__(params, model, prepared)
         self.image = nn.Linear(model.image_width, params.width, bias=False)
         self.text = nn.Linear(model.text_width, params.width, bias=False)
-        # One number, not a scalar: FSDP cannot cut those.
-        self.logit_scale = nn.Parameter(torch.tensor([-math.log(params.temperature)]))
+        self.logit_scale = contrastive.logit_scale(params.temperature)
         self.logit = nn.Linear(model.fused_width, 1)
         # From zero: at first every caption is as likely as any.
         self.prior = nn.Linear(model.text_width, 1)
         nn.init.zeros_(self.prior.weight)
         nn.init.zeros_(self.prior.bias)
+
+    def keep_in_bounds(self) -> None:
+        """As of ``vlp.training.engine.Bounded``."""
+        contrastive.bound(self.logit_scale)
 
     def warm_start(self, objectives: Mapping[str, Head]) -> None:
         """Start from the contrastive objective's projections and the matching objective's head."""
@@ -98,8 +103,9 @@ class Task(base.Task):
 
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         """``caption``: as many captions of each image as a description has, or as any image of the split has if that is
-        fewer; ``right`` bool [B, B] by image and text; ``counted`` bool [B, C]: which of its C captions each image's
-        description has. The others, where an image has fewer, say again what is said: saying counts once.
+        fewer; ``counted`` bool [B, C]: which of its C captions each image's description has. The others, where an image
+        has fewer, say again what is said: saying counts once. ``caption_keys`` int64 [B, C], equal for equal captions,
+        and ``image_keys`` [B, K], of all that an image has (−1 where it has fewer than K): what is true of what.
 
         An image without a caption gives its place to one that has some.
 
@@ -110,51 +116,75 @@ class Task(base.Task):
         each = min(self.params.captions_per_query, examples.most("captions"))
         counted: list[list[bool]] = []
         texts: list[TokenIds] = []
-        keys: list[frozenset[bytes]] = []
-        known: list[frozenset[bytes]] = []
-        for row in rows:
+        keys = torch.empty(len(rows), each, dtype=torch.int64)
+        # K is the split's: processes share their rows.
+        known = torch.full((len(rows), examples.most("captions")), -1, dtype=torch.int64)
+        for place, row in enumerate(rows):
             mine = captions(examples, row)
             chosen = [mine[place] for place in draw(len(mine), each, rng)]
             texts += chosen
-            counted.append([place < len(mine) for place in range(each)])
-            keys.append(frozenset(ids.tobytes() for ids in chosen))
-            known.append(frozenset(ids.tobytes() for ids in mine))
+            counted.append([number < len(mine) for number in range(each)])
+            keys[place] = torch.tensor([_key(ids) for ids in chosen])
+            known[place, : len(mine)] = torch.tensor([_key(ids) for ids in mine])
         owner = [place for place in range(len(rows)) for _ in range(each)]
-        right = torch.tensor([[text <= image for text in keys] for image in known])
         return Batch(
             images=examples.images(rows),
             texts={"caption": pad(texts, owner, self.prepared.pad_id)},
-            targets={"right": right, "counted": torch.tensor(counted)},
+            targets={"counted": torch.tensor(counted), "caption_keys": keys, "image_keys": known},
         )
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Contrastive loss both ways, and matching of right pairs against the hardest wrong ones."""
-        texts, right_BB = batch.texts["caption"], batch.targets["right"]
+        texts, counted_BC = batch.texts["caption"], batch.targets["counted"].float()
         image = self.model.encode_image(batch.images)
         text = self.model.encode_text(texts.input_ids, texts.attention_mask)
-        counted_BC = batch.targets["counted"].float()
-        similarity_BB = self.similarity(image, text, counted_BC)
-        target = right_BB.float()
-        contrastive = _spread_cross_entropy(similarity_BB, target) + _spread_cross_entropy(similarity_BB.T, target.T)
+        own_image, own_text = self.embed_image(image), self.described(text, counted_BC)
+        all_image, first = of_all(own_image, training=self.training)
+        all_text, _ = of_all(own_text, training=self.training)
+        right_BN, right_BM = self._right(batch)
+        logits_BN = scaled_cosines(self.scale, own_image, all_text)
+        # Alone, one product is read both ways.
+        logits_BM = logits_BN.T if all_text is own_text else scaled_cosines(self.scale, all_image, own_text).T
+        of_images = spread_cross_entropy(logits_BN, right_BN.float())
+        of_texts = spread_cross_entropy(logits_BM, right_BM.float())
         found = {
-            "contrastive_loss": contrastive / 2,
-            "batch_recall": right_BB.gather(1, similarity_BB.argmax(1, keepdim=True)).float().mean(),
+            "contrastive_loss": (of_images + of_texts) / 2,
+            "batch_recall": right_BN.gather(1, logits_BN.argmax(1, keepdim=True)).float().mean(),
         }
+        own = slice(first, first + len(own_image))
+        right_BB = right_BN[:, own]
         if bool(right_BB.all()):
             # Nothing to match wrongly, as in pictures of one class: it has no part in the means of these losses.
-            return {**found, "contrastive_loss": found["contrastive_loss"] + self._nothing()}
-        return {**found, **self._matching(image, text, texts, batch.targets, similarity_BB.detach().float())}
+            places = torch.arange(len(texts.input_ids), device=right_BB.device)
+            logits = self.logits(image, text, texts.attention_mask, places)
+            return {**found, NOTHING: nothing([logits, self.likely(text)])}
+        return {**found, **self._matching(image, text, texts, counted_BC, right_BB, logits_BN[:, own].detach())}
+
+    def _right(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Which descriptions of the whole batch are true of its own images, bool [B, N], and of which images its own
+        descriptions are, [B, M]: those of which all captions are among the image's.
+        """
+        own_text, own_image = batch.targets["caption_keys"], batch.targets["image_keys"]
+        all_text, all_image = (of_all(keys, training=self.training)[0] for keys in (own_text, own_image))
+
+        def true(text: Tensor, image: Tensor) -> Tensor:
+            return torch.stack([same_caption(key, image) for key in text.unbind(1)]).all(0)
+
+        return true(all_text, own_image).T, true(own_text, all_image)
 
     def similarity(self, image: ImageFeatures, text: TextFeatures, counted: Tensor) -> Tensor:
-        """Scaled cosine [B, B] of each image and each description of C consecutive texts, those ``counted`` [B, C]."""
+        """Scaled cosine [B, B] of each image and each description, as of ``described``."""
+        return scaled_cosines(self.scale, self.embed_image(image), self.described(text, counted))
+
+    def described(self, text: TextFeatures, counted: Tensor) -> Tensor:
+        """Unit vectors float32 [B, width] of descriptions of C consecutive texts each, those ``counted`` [B, C]."""
         embedded_BCW = self.embed_text(text).unflatten(0, counted.shape)
-        described = F.normalize((embedded_BCW * counted[:, :, None]).sum(1), dim=-1)
-        return self.scale * self.embed_image(image) @ described.T
+        return F.normalize((embedded_BCW * counted[:, :, None]).sum(1), dim=-1)
 
     @property
     def scale(self) -> Tensor:
         """What a cosine is multiplied by."""
-        return self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
+        return contrastive.scale(self.logit_scale)
 
     def embed_image(self, image: ImageFeatures) -> Tensor:
         """Unit vectors float32 [B, width]."""
@@ -169,11 +199,12 @@ class Task(base.Task):
         image: ImageFeatures,
         text: TextFeatures,
         texts: Texts,
-        targets: Mapping[str, Tensor],
+        counted: Tensor,
+        right: Tensor,
         similarity: Tensor,
     ) -> dict[str, Tensor]:
         """Each image with its own description and with a wrong one, drawn the more often the more alike they are."""
-        possible, counted = ~targets["right"], targets["counted"].float()
+        possible = ~right
         usable = possible.any(1)
         hardness = (similarity.softmax(1) + similarity.T.softmax(1).T + 1e-4) * possible
         # An image for which all are right draws any; its pair is left out of the loss below.
@@ -285,7 +316,6 @@ def _chunks(rows: np.ndarray, each: int) -> list[np.ndarray]:
     return [rows[start : start + each] for start in range(0, len(rows), each)]
 
 
-def _spread_cross_entropy(logits: Tensor, right: Tensor) -> Tensor:
-    """Cross-entropy of each row against the even distribution over its right columns."""
-    target = right / right.sum(-1, keepdim=True)
-    return -(target * F.log_softmax(logits, dim=-1)).sum(-1).mean()
+def _key(ids: TokenIds) -> int:
+    """Equal for equal captions; for others as good as never, in 64 bits."""
+    return int.from_bytes(hashlib.blake2b(ids.tobytes(), digest_size=8).digest(), signed=True)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlp.data.loading import Examples, Prepared, in_order, pad, wordless
+from vlp.data.loading import Examples, Prepared, about_nothing, in_order, pad, wordless
 from vlp.data.questions import Questions, draw_questions, questions, token_ids, vocabulary
 from vlp.data.slices import object_counts
 from vlp.evaluation.calibration import choose_temperature, softmax
@@ -29,6 +29,7 @@ from vlp.models.answers import AnswerHead, hide_end
 from vlp.models.features import ImageFeatures
 from vlp.models.heads import Head
 from vlp.models.modeling import VLPModel
+from vlp.models.nothing import NOTHING, nothing
 from vlp.preprocessing import text as texts
 from vlp.records import Batch, Texts
 from vlp.tasks import base
@@ -144,18 +145,21 @@ class Task(base.Task):
                 )
 
     def collate(self, examples: Examples, rows: Sequence[int], rng: np.random.Generator) -> Batch:
-        """``question``: some of each image's whose answer can be given; ``answer`` int64 [N], its number."""
+        """``question``: some of each image's whose answer can be given; ``answer`` int64 [N], its number. Where
+        there is none, one ``about_nothing`` and no answer.
+        """
         ids, owner, code = draw_questions(examples, self.asked(examples), rows, self.params.questions_per_image, rng)
         answer = torch.tensor(code, dtype=torch.int64)
-        batch = pad(ids, owner, self.prepared.pad_id)
+        pad_id = self.prepared.pad_id
+        batch = pad(ids, owner, pad_id) if ids else about_nothing(self.prepared.mask_id, pad_id)
         return Batch(images=examples.images(rows), texts={"question": batch}, targets={"answer": answer})
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy over the answers."""
         asked, answer = batch.texts["question"], batch.targets["answer"]
-        if not len(answer):  # no question of these images has a known answer
-            return {"vqa_loss": self._nothing()}
         logits = self.logits(self.model.encode_image(batch.images).of(asked), asked.input_ids, asked.attention_mask)
+        if not len(answer):  # no question of these images has a known answer
+            return {NOTHING: nothing([logits])}
         return {
             "vqa_loss": F.cross_entropy(logits, answer, reduction="sum") / len(answer),
             "accuracy": (logits.argmax(-1) == answer).float().sum() / len(answer),
