@@ -36,13 +36,22 @@ from benchmarks.training_ours import (
     Side,
     backbone,
     bytes_at_least,
+    longest_caption,
     matching,
     matrix_peak,
     memory_bandwidth,
     preset,
     pretraining,
 )
-from benchmarks.training_rivals import PlainModel, PlainPairs, Taken, dual_encoder_run, open_clip_loop, plain_loop
+from benchmarks.training_rivals import (
+    PlainModel,
+    PlainPairs,
+    Taken,
+    dual_encoder_run,
+    flops_of,
+    open_clip_loop,
+    plain_loop,
+)
 from vlp.allocation import keep_freed_memory
 from vlp.data.loading import Plans, loader
 from vlp.data.prefetch import prefetched
@@ -110,8 +119,9 @@ def _default(arguments: argparse.Namespace, made: Made, found: dict[str, Any]) -
 
 
 def _full(arguments: argparse.Namespace, _: Made, found: dict[str, Any]) -> dict[str, Any]:
-    """Full size, contrastive: a batch of 8 beside the plain loop, HF Trainer and open_clip; then how near batches of 8
-    and 32 come to what the processor multiplies and its memory moves.
+    """Full size, contrastive: a batch of 8 beside the plain loop, HF Trainer and open_clip, texts of one length on
+    open_clip's side and ours; then how near batches of 8 and 32 come to what the processor multiplies and its memory
+    moves.
     """
     made = make(arguments.folder / "224", 160, 224)
     prepared, batch = made.prepared, 8
@@ -120,16 +130,18 @@ def _full(arguments: argparse.Namespace, _: Made, found: dict[str, Any]) -> dict
     values["pretrain"]["phases"]["read"]["objectives"] = ["contrastive"]
     module, recipe = pretraining(values, prepared, "read")
     recipe = recipe.model_copy(update={"batch_size": batch, "workers": 0, "compile": False})
-    ours = Side(module, prepared, recipe, CPU)
+    # open_clip's text tower reads as many tokens of every text as it is made for: so do ours.
+    length = longest_caption(prepared)
+    ours = Side(module, prepared, recipe, CPU, length)
     tokenizer = prepared.folder / "tokenizer" / "tokenizer.json"
-    train = prepared.split("train")
-    captions = loader(train, module.collate, Plans(len(train), batch, 10_000, 1), seed=1)
+    open_clip = open_clip_loop(prefetched(ours.batches, CPU), 224, length, CPU, bf16=True, tiny=False)
+    gflops = {"ours": ours.flops() / batch / 1e9, "open_clip": flops_of(open_clip) / 1e9}
     sides = {
         "ours": ours.steps(),
         "plain": plain_loop(
             PlainModel(backbone(values, prepared)), PlainPairs(made.pairs, tokenizer, 224, 32), batch, 1e-4, CPU
         ),
-        "open_clip": open_clip_loop(prefetched(captions, CPU), 224, CPU, bf16=True, tiny=False),
+        "open_clip": open_clip,
     }
     taken = _turns(sides, arguments.full_rounds)
     sizes = {
@@ -145,6 +157,8 @@ def _full(arguments: argparse.Namespace, _: Made, found: dict[str, Any]) -> dict
     limits[f"batch_{WIDE}"] = _limits(ours, list(islice(ours.steps(), 4, 4 + arguments.full_rounds)))
     found["full"] = {
         "pairs_a_step": batch,
+        "tokens_a_text": length,
+        "gflop_a_pair": {name: round(each, 1) for name, each in gflops.items()},
         "pairs_per_second": {
             name: round(batch / median(one.seconds for one in each), 2) for name, each in taken.items()
         },

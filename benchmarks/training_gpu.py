@@ -5,7 +5,8 @@
 
 ``checks``: both full-size presets take bf16 steps to finite losses, and a run that is cut goes on to the same weights.
 ``times``: pairs a second of ITM + ITC + MLM at 224 px from shards on disk, beside the same from a batch that is there
-already (what input costs), the plain float32 loop, and open_clip's RN50 fed from the same shards; shares of the
+already (what input costs), the plain float32 loop, and open_clip's RN50 fed from the same shards, step by step in turns
+with ours, both with texts of one length, and the arithmetic of each counted; shares of the
 arithmetic and bandwidth limits that are measured in the same run. ``profile``: where a step's milliseconds go.
 ``memory``: speed and gigabytes by batch size. ``smoke``: the full-size model learns matching on scenes at 224 px.
 ``compiled``: the same steps with ``compile: true``.
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -40,13 +41,14 @@ from benchmarks.training_ours import (
     Side,
     backbone,
     bytes_at_least,
+    longest_caption,
     matrix_peak,
     memory_bandwidth,
     parameters_of,
     preset,
     pretraining,
 )
-from benchmarks.training_rivals import PlainModel, PlainPairs, Taken, open_clip_loop, plain_loop
+from benchmarks.training_rivals import PlainModel, PlainPairs, Taken, flops_of, open_clip_loop, plain_loop
 from vlp.data.loading import Plans, loader, to_device
 from vlp.data.prefetch import prefetched
 from vlp.params import parse
@@ -113,9 +115,9 @@ def _recipe(setting: Setting, recipe: Recipe, **more: Any) -> Recipe:
     return recipe.model_copy(update=values)
 
 
-def _side(setting: Setting, values: dict[str, Any], **more: Any) -> Side:
+def _side(setting: Setting, values: dict[str, Any], length: int = 0, **more: Any) -> Side:
     module, recipe = pretraining(values, setting.made.prepared, PHASE, tiny=setting.tiny)
-    return Side(module, setting.made.prepared, _recipe(setting, recipe, **more), setting.device)
+    return Side(module, setting.made.prepared, _recipe(setting, recipe, **more), setting.device, length)
 
 
 def _checks(setting: Setting) -> dict[str, Any]:
@@ -171,7 +173,16 @@ class _Rates:
 
     def measure(self, name: str, steps: Iterator[Taken], batch: int, captions: int = 1, rounds: int = 0) -> None:
         """Time ``rounds`` steps of ``batch`` images, the first few left out."""
-        seconds = [round(each.seconds, 5) for each in islice(steps, 4, 4 + (rounds or self.setting.rounds))]
+        self._keep(name, list(islice(steps, 4, 4 + (rounds or self.setting.rounds))), batch, captions)
+
+    def measure_in_turns(self, sides: dict[str, Iterator[Taken]], batch: int) -> None:
+        """Time steps of ``batch`` images of each side, one of each in turn: what else goes on meets all alike."""
+        rounds = list(islice(zip(*sides.values(), strict=True), 4, 4 + self.setting.rounds))
+        for name, taken in zip(sides, zip(*rounds, strict=True), strict=True):
+            self._keep(name, taken, batch)
+
+    def _keep(self, name: str, taken: Sequence[Taken], batch: int, captions: int = 1) -> None:
+        seconds = [round(each.seconds, 5) for each in taken]
         self.samples[name] = seconds
         self.images[name] = round(batch / median(seconds), 1)
         self.pairs[name] = round(captions * batch / median(seconds), 1)
@@ -206,11 +217,7 @@ def _times(setting: Setting) -> dict[str, Any]:
     alone = copy.deepcopy(one)
     alone["pretrain"]["objectives"] = {"contrastive": alone["pretrain"]["objectives"]["contrastive"]}
     alone["pretrain"]["phases"][PHASE]["objectives"] = ["contrastive"]
-    large = 2 * batch
-    side = _side(setting, alone, batch_size=large)
-    rates.measure("ours_contrastive", side.steps(), large)
-    theirs = open_clip_loop(prefetched(side.batches, device), prepared.image_size, device, bf16=True, tiny=setting.tiny)
-    rates.measure("open_clip", theirs, large)
+    beside = _beside_open_clip(setting, alone, rates)
     return {
         "pairs_per_second": rates.pairs["ours"],
         "images_per_second": rates.images["ours"],
@@ -224,12 +231,27 @@ def _times(setting: Setting) -> dict[str, Any]:
             "one_caption_vs_plain_loop_workers": round(
                 rates.pairs["ours_one_caption"] / rates.pairs["plain_loop_workers"], 2
             ),
-            "vs_open_clip": round(rates.pairs["ours_contrastive"] / rates.pairs["open_clip"], 2),
+            "vs_open_clip": harness.ratio(rates.samples["open_clip"], rates.samples["ours_contrastive"]),
             "input_share": round(1 - rates.pairs["ours"] / rates.pairs["ours_without_input"], 3),
         },
         **limits,
+        **beside,
         "samples": rates.samples,
     }
+
+
+def _beside_open_clip(setting: Setting, values: dict[str, Any], rates: _Rates) -> dict[str, Any]:
+    """Time the contrastive loss alone beside open_clip's, texts of one length on both sides; the arithmetic of each."""
+    prepared, device, batch = setting.made.prepared, setting.device, 2 * setting.batch
+    length = longest_caption(prepared)
+    side = _side(setting, values, length, batch_size=batch)
+    theirs = open_clip_loop(
+        prefetched(side.batches, device), prepared.image_size, length, device, bf16=True, tiny=setting.tiny
+    )
+    flops = {"ours_contrastive": side.flops() / batch, "open_clip": flops_of(theirs)}
+    rates.measure_in_turns({"ours_contrastive": side.steps(), "open_clip": theirs}, batch)
+    gflops = {name: round(each / 1e9, 3 if setting.tiny else 1) for name, each in flops.items()}
+    return {"open_clip_tokens": length, "gflop_a_pair_of": gflops}
 
 
 def _limits(setting: Setting, side: Side, batch: int, captions: int) -> dict[str, float]:

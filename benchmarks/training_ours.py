@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.training_rivals import Taken, wait
 from vlp import params as parameters
-from vlp.data.loading import Plans, Prepared, loader, to_device
+from vlp.data.loading import Collate, Plans, Prepared, loader, to_device
 from vlp.data.prefetch import prefetched
 from vlp.models.configuration import ModelParams
 from vlp.models.modeling import VLPModel
@@ -86,13 +88,16 @@ class Side:
         prepared: whose train split is drawn from.
         recipe: batch size, precision, memory; the schedule is left out.
         device: to compute on.
+        length: tokens that every text is padded to, beside a rival that cannot do with fewer; 0: those of the longest
+            text of its batch, as in training.
     """
 
-    def __init__(self, module: Any, prepared: Prepared, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, module: Any, prepared: Prepared, recipe: Recipe, device: torch.device, length: int = 0) -> None:
         self.module, self.recipe, self.device = module, recipe, device
         train = prepared.split("train")
         plans = Plans(len(train), recipe.batch_size, FOREVER, 0).share(passes=recipe.accumulate)
-        self.batches = loader(train, module.collate, plans, seed=0, workers=recipe.workers)
+        collate = partial(_widened, module.collate, length) if length else module.collate
+        self.batches = loader(train, collate, plans, seed=0, workers=recipe.workers)
         self.engine = Engine(module, recipe, getattr(module, "weights", {}), None, device)
 
     def steps(self) -> Iterator[Taken]:
@@ -113,6 +118,23 @@ class Side:
         with FlopCounterMode(display=False) as counter:
             self.engine.step([to_device(batch, self.device)], 1)
         return float(counter.get_total_flops()) * self.recipe.accumulate
+
+
+def _widened(collate: Collate, length: int, *of: Any) -> Batch:
+    """The batch of ``collate`` with every text padded to ``length`` tokens."""
+    batch = collate(*of)
+    for texts in batch.texts.values():
+        more = (0, length - texts.input_ids.shape[1])
+        # What stands under a mask of 0 is never looked at, so any id may pad.
+        texts.input_ids, texts.attention_mask = (F.pad(part, more) for part in (texts.input_ids, texts.attention_mask))
+    return batch
+
+
+def longest_caption(prepared: Prepared) -> int:
+    """Tokens of the longest caption of the train split."""
+    train = prepared.split("train")
+    rows = (train.ids("captions", "ids", row) for row in range(len(train)))
+    return max(len(ids) for captions in rows for ids in captions if ids is not None)
 
 
 def bytes_at_least(side: Side) -> float:

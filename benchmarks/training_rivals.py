@@ -19,6 +19,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from vlp.models.modeling import VLPModel
@@ -103,13 +104,17 @@ def plain_loop(
 
 
 def open_clip_loop(
-    batches: Iterable[Batch], size: int, device: torch.device, *, bf16: bool, tiny: bool
+    batches: Iterable[Batch], size: int, length: int, device: torch.device, *, bf16: bool, tiny: bool
 ) -> Iterator[Taken]:
-    """open_clip's RN50 (its text tower of 12 layers, 77 tokens), its loss, bf16 where asked, fed from our shards.
+    """open_clip's RN50 (its text tower of 12 layers), its loss, bf16 where asked, fed from our shards.
+
+    Its text tower reads as many tokens of every text as it is made for. Made for CLIP's 77, it does most of its
+    arithmetic on padding behind captions of 13, and that is no difference of the software.
 
     Args:
         batches: one caption an image, under any name.
         size: of the images in pixels.
+        length: tokens that the text tower is made for and every text is padded to.
         device: to compute on.
         bf16: autocast.
         tiny: a small one, to try the script with.
@@ -118,7 +123,7 @@ def open_clip_loop(
 
     layers, width = ([1, 1, 1, 1], 16) if tiny else ([3, 4, 6, 3], 64)
     text = {
-        "context_length": 77,
+        "context_length": length,
         "vocab_size": 49408,
         "width": 64 if tiny else 512,
         "heads": 8,
@@ -133,7 +138,7 @@ def open_clip_loop(
     start = wait(device)
     for batch in batches:
         (texts,) = batch.texts.values()
-        ids = F.pad(texts.input_ids, (0, 77 - texts.input_ids.shape[1]))
+        ids = F.pad(texts.input_ids, (0, length - texts.input_ids.shape[1]))
         pixels = (batch.images.permute(0, 3, 1, 2).float() / 255 - mean) / std
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             image, said, scale = model(pixels, ids)
@@ -144,6 +149,13 @@ def open_clip_loop(
         now = wait(device)
         yield Taken(now - start, len(ids), float(loss.detach()))
         start = now
+
+
+def flops_of(steps: Iterator[Taken]) -> float:
+    """Floating-point operations of the matrix products and convolutions of the next step, both passes, for a pair."""
+    with FlopCounterMode(display=False) as counter:
+        taken = next(steps)
+    return float(counter.get_total_flops()) / taken.pairs
 
 
 def dual_encoder_run(
